@@ -1,0 +1,2 @@
+//! Integer-only energy controller.
+#![no_std]

@@ -1,0 +1,2 @@
+//! Simulated board.
+#![no_std]

@@ -1,0 +1,2 @@
+//! The `energyllm` program.
+fn main() {}

@@ -1,0 +1,206 @@
+//! One turn of control: [`Controller::step`] before the batch, [`Controller::settle`] after it.
+
+use crate::action::{ActionSpace, ActionSpaceError, Decision, Setting};
+use crate::governor::{Governor, Situation};
+use crate::observation::Observer;
+use crate::record::StepRecord;
+use crate::reward::service::Service;
+use crate::reward::unified::{Outcome, Unified};
+use crate::reward::{Reward, RewardError, Variant};
+use crate::supervisor::{Limits, LimitsError, State, Supervisor};
+use crate::telemetry::{Measurement, Reading, Telemetry};
+use crate::time::Instant;
+use core::fmt;
+
+/// The reward that a controller settles its turns with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RewardRule {
+    /// The service reward.
+    Service(Service),
+    /// The published reward.
+    Unified(Unified),
+}
+
+impl RewardRule {
+    /// Which variant this is.
+    #[must_use]
+    pub const fn variant(&self) -> Variant {
+        match self {
+            Self::Service(_) => Variant::Service,
+            Self::Unified(_) => Variant::Unified,
+        }
+    }
+
+    /// The reward of a turn.
+    pub fn settle(&self, setting: Setting, measurement: &Measurement) -> Result<Reward, RewardError> {
+        match self {
+            Self::Service(service) => service.settle(setting, measurement),
+            Self::Unified(unified) => unified.settle(&Outcome::of(measurement)?),
+        }
+    }
+}
+
+/// Why a controller cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControllerError {
+    /// The action space is unusable.
+    Actions(ActionSpaceError),
+    /// The limits are unusable.
+    Limits(LimitsError),
+    /// The reward is unusable.
+    Reward(RewardError),
+}
+
+impl fmt::Display for ControllerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Actions(error) => write!(f, "action space: {error}"),
+            Self::Limits(error) => write!(f, "limits: {error}"),
+            Self::Reward(error) => write!(f, "reward: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for ControllerError {}
+
+/// What [`Controller::step`] remembers until the turn is settled.
+#[derive(Clone, Debug)]
+struct Turn {
+    decided_at: Instant,
+    telemetry: Telemetry,
+    observation: crate::observation::Observation,
+    state: State,
+    decision: Decision,
+    setting: Setting,
+}
+
+/// A governor under a supervisor, with the memory that both need.
+///
+/// ```
+/// use controller_core::action::ActionSpace;
+/// use controller_core::control::{Controller, RewardRule};
+/// use controller_core::governor::Fixed;
+/// use controller_core::reward::service::Service;
+/// use controller_core::supervisor::Limits;
+/// use controller_core::telemetry::{Measurement, Reading, Telemetry};
+/// use controller_core::time::{Duration, Instant};
+/// use controller_core::units::MilliCelsius;
+/// use heapless::Vec;
+///
+/// let actions = ActionSpace {
+///     prefill_khz: Vec::from_slice(&[306_000, 1_300_500]).unwrap(),
+///     decode_khz: Vec::from_slice(&[306_000, 1_300_500]).unwrap(),
+///     batch: Vec::from_slice(&[1, 8]).unwrap(),
+///     depth: Vec::from_slice(&[16]).unwrap(),
+///     fan_pwm: Vec::from_slice(&[0, 255]).unwrap(),
+/// };
+/// let reward = RewardRule::Service(Service {
+///     reference_uj_per_token: 100_000,
+///     response_limit: Duration::from_secs(10),
+///     soft_temperature: MilliCelsius::from_degrees(85),
+///     hard_temperature: MilliCelsius::from_degrees(95),
+///     quality: Vec::from_slice(&[(16, 1000)]).unwrap(),
+///     quality_floor: 980,
+///     response_weight: 500,
+///     temperature_weight: 1000,
+///     quality_weight: 2000,
+/// });
+/// let governor = Fixed::max(&actions);
+/// let mut controller = Controller::new(governor, actions, Limits::agx_orin(), reward)?;
+///
+/// let now = Instant::from_micros(0);
+/// let telemetry = Telemetry { temperature: Reading::at(MilliCelsius(45_000), now), ..Telemetry::UNKNOWN };
+/// let decision = controller.step(now, &telemetry);
+/// assert!(!decision.hold);
+/// let record = controller.settle(Measurement::default()).expect("a turn was open");
+/// assert_eq!(record.sequence, 0);
+/// # Ok::<(), controller_core::control::ControllerError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Controller<G> {
+    governor: G,
+    actions: ActionSpace,
+    supervisor: Supervisor,
+    reward: RewardRule,
+    observer: Observer,
+    turn: Option<Turn>,
+    sequence: u32,
+}
+
+impl<G: Governor> Controller<G> {
+    /// Puts a governor under a supervisor with these limits.
+    pub fn new(governor: G, actions: ActionSpace, limits: Limits, reward: RewardRule) -> Result<Self, ControllerError> {
+        actions.check().map_err(ControllerError::Actions)?;
+        let supervisor = Supervisor::new(limits).map_err(ControllerError::Limits)?;
+        if let RewardRule::Service(service) = &reward {
+            service.check().map_err(ControllerError::Reward)?;
+        }
+        Ok(Self { governor, actions, supervisor, reward, observer: Observer::default(), turn: None, sequence: 0 })
+    }
+
+    /// Decides what the board does next. Pure computation in bounded time: no clock, no I/O.
+    /// A turn that was never settled is forgotten.
+    pub fn step(&mut self, now: Instant, telemetry: &Telemetry) -> Decision {
+        if let Reading::Present { value, taken_at } = telemetry.temperature {
+            self.observer.watch(value, taken_at);
+        }
+        let situation = Situation { telemetry, observer: &self.observer, actions: &self.actions };
+        let requested = self.governor.decide(&situation);
+        let slope = self.observer.slope_mk_per_s();
+        let decision = self.supervisor.supervise(now, telemetry, slope, requested, &self.actions);
+        // The supervisor hands out clamped actions only, so the setting always exists.
+        self.turn = self.actions.setting(decision.applied).map(|setting| Turn {
+            decided_at: now,
+            telemetry: *telemetry,
+            observation: self.governor.observation().iter().copied().collect(),
+            state: self.supervisor.state(),
+            decision,
+            setting,
+        });
+        decision
+    }
+
+    /// Takes in what the turn cost and returns its record; `None` when no turn is open.
+    pub fn settle(&mut self, measurement: Measurement) -> Option<StepRecord> {
+        let turn = self.turn.take()?;
+        self.observer.remember(turn.setting, measurement);
+        let reward = if turn.decision.hold { None } else { self.reward.settle(turn.setting, &measurement).ok() };
+        let sequence = self.sequence;
+        self.sequence = self.sequence.wrapping_add(1);
+        Some(StepRecord {
+            sequence,
+            decided_at: turn.decided_at,
+            telemetry: turn.telemetry,
+            observation: turn.observation,
+            state: turn.state,
+            decision: turn.decision,
+            setting: turn.setting,
+            measurement,
+            reward,
+        })
+    }
+
+    /// The values of every knob.
+    #[must_use]
+    pub const fn actions(&self) -> &ActionSpace {
+        &self.actions
+    }
+
+    /// The governor.
+    #[must_use]
+    pub const fn governor(&self) -> &G {
+        &self.governor
+    }
+
+    /// The safety layer.
+    #[must_use]
+    pub const fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
+    /// The reward that turns are settled with.
+    #[must_use]
+    pub const fn reward(&self) -> &RewardRule {
+        &self.reward
+    }
+}

@@ -1,0 +1,83 @@
+//! The frozen policy as a governor.
+
+use super::{Governor, Situation};
+use crate::action::{Action, ActionSpace, Knob};
+use crate::observation::Observation;
+use crate::policy::Policy;
+use core::fmt;
+
+/// Decides by a policy image.
+#[derive(Clone, Debug)]
+pub struct Learned<'a> {
+    policy: Policy<'a>,
+    observation: Observation,
+}
+
+/// Why a policy cannot govern a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LearnedError {
+    /// The policy was made for other values of a knob.
+    OtherActions {
+        /// The knob.
+        knob: Knob,
+        /// How many values the policy knows.
+        policy: usize,
+        /// How many values the board has.
+        board: usize,
+    },
+}
+
+impl fmt::Display for LearnedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherActions { knob, policy, board } if policy == board => {
+                write!(
+                    f,
+                    "the policy was trained for other values of the {knob} than this board has; train one for this board"
+                )
+            }
+            Self::OtherActions { knob, policy, board } => write!(
+                f,
+                "the policy was trained for {policy} values of the {knob}, this board has {board}; train one for this board"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for LearnedError {}
+
+impl<'a> Learned<'a> {
+    /// Puts a policy in charge of a board whose knobs must be those the policy was trained for.
+    pub fn new(policy: Policy<'a>, actions: &ActionSpace) -> Result<Self, LearnedError> {
+        let trained = &policy.image().header().actions;
+        let equal = |knob| match knob {
+            Knob::Prefill => trained.prefill_khz == actions.prefill_khz,
+            Knob::Decode => trained.decode_khz == actions.decode_khz,
+            Knob::Batch => trained.batch == actions.batch,
+            Knob::Depth => trained.depth == actions.depth,
+            Knob::Fan => trained.fan_pwm == actions.fan_pwm,
+        };
+        match Knob::ALL.into_iter().find(|&knob| !equal(knob)) {
+            Some(knob) => Err(LearnedError::OtherActions { knob, policy: trained.len(knob), board: actions.len(knob) }),
+            None => Ok(Self { policy, observation: Observation::new() }),
+        }
+    }
+
+    /// The policy in charge.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy<'a> {
+        &self.policy
+    }
+}
+
+impl Governor for Learned<'_> {
+    fn decide(&mut self, situation: &Situation<'_>) -> Action {
+        let layout = &self.policy.image().header().observation;
+        self.observation = situation.observer.observe(layout, situation.telemetry);
+        self.policy.decide(&self.observation)
+    }
+
+    fn observation(&self) -> &[i16] {
+        &self.observation
+    }
+}

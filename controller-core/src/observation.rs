@@ -1,0 +1,274 @@
+//! From telemetry to the policy's input: named features, each mapped linearly to a signed integer.
+
+use crate::action::Setting;
+use crate::telemetry::{Measurement, Telemetry};
+use crate::time::{Duration, Instant};
+use crate::units::MilliCelsius;
+use core::fmt;
+use heapless::Vec;
+use serde::{Deserialize, Serialize};
+
+/// Most features of an observation.
+pub const MAX_FEATURES: usize = 16;
+
+/// A normalized feature lies in `-ONE..=ONE`, standing for -1 to 1 (Q13, less the top step so
+/// that the range is symmetric).
+pub const ONE: i16 = 8191;
+
+/// Version of the meaning of the features; images made for another one are refused.
+pub const FEATURES_VERSION: u16 = 1;
+
+/// What the controller can look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Feature {
+    /// Junction temperature, milli-degrees Celsius.
+    Temperature,
+    /// Rate of change of the temperature over half a minute, milli-kelvin per second.
+    TemperatureSlope,
+    /// Fan drive as read back, 0 to 255.
+    FanPwm,
+    /// Arrival rate, thousandths of a request per second.
+    OfferedLoad,
+    /// Waiting requests.
+    Queue,
+    /// Mean power, milliwatts.
+    Power,
+    /// Decode clock of the previous turn, kHz.
+    DecodeClock,
+    /// Exit layer of the previous turn.
+    Depth,
+    /// Longest response of the previous batch, milliseconds.
+    Response,
+    /// Mean next-token entropy of the previous batch, thousandths of a nat.
+    Entropy,
+}
+
+/// One feature and the values that map to -1 and to 1; values outside saturate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeatureRange {
+    /// Which feature.
+    pub feature: Feature,
+    /// Maps to -1.
+    pub low: i32,
+    /// Maps to 1.
+    pub high: i32,
+}
+
+impl FeatureRange {
+    /// Maps a raw value to `-ONE..=ONE`, rounding half up, saturating at the ends.
+    #[must_use]
+    pub fn normalize(&self, raw: i32) -> i16 {
+        let span = i64::from(self.high) - i64::from(self.low);
+        if span <= 0 {
+            return 0; // refused by `Layout` checks; harmless all the same
+        }
+        let above = (i64::from(raw) - i64::from(self.low)).clamp(0, span);
+        let one = i64::from(ONE);
+        let scaled = (above * 2 * one + span / 2) / span - one;
+        i16::try_from(scaled).unwrap_or(ONE)
+    }
+}
+
+/// The features of a policy in the order of its inputs.
+pub type Layout = Vec<FeatureRange, MAX_FEATURES>;
+
+/// Normalized features, ready for the policy.
+pub type Observation = Vec<i16, MAX_FEATURES>;
+
+/// Why a layout cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayoutError {
+    /// No features at all.
+    Empty,
+    /// A range whose high end is not above its low end.
+    EmptyRange(Feature),
+    /// The same feature twice.
+    Repeated(Feature),
+}
+
+impl fmt::Display for LayoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => write!(f, "the observation has no features; name at least one"),
+            Self::EmptyRange(feature) => {
+                write!(f, "the range of {feature:?} is empty; its high end must lie above its low end")
+            }
+            Self::Repeated(feature) => write!(f, "{feature:?} occurs twice in the observation; name it once"),
+        }
+    }
+}
+
+impl core::error::Error for LayoutError {}
+
+/// Checks that a layout has features, each once, each with a range that is not empty.
+pub fn check_layout(layout: &[FeatureRange]) -> Result<(), LayoutError> {
+    if layout.is_empty() {
+        return Err(LayoutError::Empty);
+    }
+    for (position, range) in layout.iter().enumerate() {
+        if range.high <= range.low {
+            return Err(LayoutError::EmptyRange(range.feature));
+        }
+        if layout.iter().skip(position + 1).any(|other| other.feature == range.feature) {
+            return Err(LayoutError::Repeated(range.feature));
+        }
+    }
+    Ok(())
+}
+
+/// Time constant of the filter behind the temperature slope. Long enough that 0.15 K of sensor
+/// noise reads as 5 mK/s, short against the minutes that a heat sink takes.
+pub const SLOPE_TIME_CONSTANT: Duration = Duration::from_secs(30);
+
+/// Remembers what an observation needs from the past.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observer {
+    trend: Option<Trend>,
+    previous: Option<Previous>,
+}
+
+/// Low-pass-filtered temperature; the distance of the present value from it is the slope times
+/// the time constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Trend {
+    /// Micro-degrees Celsius.
+    filtered_ucelsius: i64,
+    latest: MilliCelsius,
+    updated_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Previous {
+    setting: Setting,
+    measurement: Measurement,
+}
+
+impl Observer {
+    /// Takes in a temperature. A sample that is not newer than the last one changes nothing.
+    pub fn watch(&mut self, temperature: MilliCelsius, taken_at: Instant) {
+        let ucelsius = i64::from(temperature.0) * 1000;
+        let Some(trend) = &mut self.trend else {
+            self.trend = Some(Trend { filtered_ucelsius: ucelsius, latest: temperature, updated_at: taken_at });
+            return;
+        };
+        let elapsed = taken_at.since(trend.updated_at).micros();
+        if elapsed == 0 {
+            return;
+        }
+        // Backward Euler: stable for any gap between samples.
+        let (dt, tau) = (i128::from(elapsed), i128::from(SLOPE_TIME_CONSTANT.micros()));
+        let step = i128::from(ucelsius - trend.filtered_ucelsius) * dt / (dt + tau);
+        trend.filtered_ucelsius += i64::try_from(step).unwrap_or(0);
+        trend.latest = temperature;
+        trend.updated_at = taken_at;
+    }
+
+    /// Remembers what the turn that just ended did and cost.
+    pub fn remember(&mut self, setting: Setting, measurement: Measurement) {
+        // A hold answers nothing: the last real batch stays the best knowledge of a batch.
+        if measurement.requests > 0 {
+            self.previous = Some(Previous { setting, measurement });
+        }
+    }
+
+    /// Rate of change of the temperature in milli-kelvin per second; 0 before two samples.
+    #[must_use]
+    pub fn slope_mk_per_s(&self) -> i32 {
+        self.trend.map_or(0, |trend| {
+            let lead = i64::from(trend.latest.0) * 1000 - trend.filtered_ucelsius;
+            let tau_ms = i64::try_from(SLOPE_TIME_CONSTANT.micros() / 1000).unwrap_or(i64::MAX);
+            i32::try_from(lead / tau_ms).unwrap_or(if lead > 0 { i32::MAX } else { i32::MIN })
+        })
+    }
+
+    /// The raw value of one feature. An absent reading counts as its dangerous end: hot, no fan.
+    #[must_use]
+    pub fn raw(&self, range: &FeatureRange, telemetry: &Telemetry) -> i32 {
+        let unsigned = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
+        let before_first_batch = range.low;
+        match range.feature {
+            Feature::Temperature => telemetry.temperature.value().map_or(range.high, |t| t.0),
+            Feature::TemperatureSlope => self.slope_mk_per_s(),
+            Feature::FanPwm => telemetry.fan_pwm.value().map_or(range.low, i32::from),
+            Feature::OfferedLoad => unsigned(u64::from(telemetry.offered_load.0)),
+            Feature::Queue => i32::from(telemetry.queue),
+            Feature::Power => telemetry.power.value().map_or(range.high, |p| unsigned(u64::from(p.0))),
+            Feature::DecodeClock => {
+                self.previous.map_or(before_first_batch, |p| unsigned(u64::from(p.setting.decode.0)))
+            }
+            Feature::Depth => self.previous.map_or(before_first_batch, |p| i32::from(p.setting.depth)),
+            Feature::Response => {
+                self.previous.map_or(before_first_batch, |p| unsigned(p.measurement.response.micros() / 1000))
+            }
+            Feature::Entropy => self
+                .previous
+                .and_then(|p| p.measurement.entropy)
+                .map_or(before_first_batch, |entropy| unsigned(u64::from(entropy.0))),
+        }
+    }
+
+    /// The observation of a layout.
+    #[must_use]
+    pub fn observe(&self, layout: &[FeatureRange], telemetry: &Telemetry) -> Observation {
+        layout.iter().take(MAX_FEATURES).map(|range| range.normalize(self.raw(range, telemetry))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Reading;
+    use proptest::prelude::*;
+
+    const TEMPERATURE: FeatureRange = FeatureRange { feature: Feature::Temperature, low: 20_000, high: 100_000 };
+
+    #[test]
+    fn normalization_hits_its_ends_and_middle() {
+        for (raw, expected) in [(20_000, -ONE), (60_000, 0), (100_000, ONE), (0, -ONE), (i32::MAX, ONE)] {
+            assert_eq!(TEMPERATURE.normalize(raw), expected, "raw {raw}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn normalization_is_monotone_and_bounded(low in any::<i32>(), high in any::<i32>(), a in any::<i32>(), b in any::<i32>()) {
+            prop_assume!(low < high);
+            let range = FeatureRange { feature: Feature::Queue, low, high };
+            let (x, y) = (range.normalize(a.min(b)), range.normalize(a.max(b)));
+            prop_assert!(x <= y);
+            prop_assert!((-ONE..=ONE).contains(&x) && (-ONE..=ONE).contains(&y));
+        }
+    }
+
+    #[test]
+    fn a_ramp_reads_as_its_slope() {
+        let mut observer = Observer::default();
+        for second in 0..300u32 {
+            let at = Instant::ZERO + Duration::from_secs(second);
+            observer.watch(MilliCelsius(40_000 + 50 * i32::try_from(second).unwrap()), at);
+        }
+        assert!((48..=52).contains(&observer.slope_mk_per_s()), "{}", observer.slope_mk_per_s());
+    }
+
+    #[test]
+    fn absent_readings_count_as_dangerous() {
+        let observer = Observer::default();
+        let fan = FeatureRange { feature: Feature::FanPwm, low: 0, high: 255 };
+        let seen = observer.observe(&[TEMPERATURE, fan], &Telemetry::UNKNOWN);
+        assert_eq!(seen.as_slice(), &[ONE, -ONE]);
+        let cool = Telemetry {
+            temperature: Reading::at(MilliCelsius(60_000), Instant::ZERO),
+            fan_pwm: Reading::at(255, Instant::ZERO),
+            ..Telemetry::UNKNOWN
+        };
+        assert_eq!(observer.observe(&[TEMPERATURE, fan], &cool).as_slice(), &[0, ONE]);
+    }
+
+    #[test]
+    fn layouts_are_checked() {
+        assert_eq!(check_layout(&[]), Err(LayoutError::Empty));
+        assert_eq!(check_layout(&[TEMPERATURE, TEMPERATURE]), Err(LayoutError::Repeated(Feature::Temperature)));
+        let flat = FeatureRange { high: 20_000, ..TEMPERATURE };
+        assert_eq!(check_layout(&[flat]), Err(LayoutError::EmptyRange(Feature::Temperature)));
+    }
+}

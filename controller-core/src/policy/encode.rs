@@ -1,0 +1,331 @@
+//! Writing a policy image into a buffer. The only writer of the format, next to its only reader.
+
+use super::Policy;
+use super::image::{Header, ImageError, MAGIC, PREFIX_LEN, PolicyImage, VERSION, checksum, padded, schema_hash};
+use crate::action::Knob;
+use core::fmt;
+
+/// Parameters of one layer: `units` biases and `units x inputs` weights, row by row.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerValues<'a> {
+    /// One bias per unit.
+    pub biases: &'a [i32],
+    /// Weights, row-major.
+    pub weights: &'a [i16],
+}
+
+/// Why an image cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EncodeError {
+    /// The buffer is too small.
+    BufferTooSmall,
+    /// The number of layers, biases, weights or golden inputs does not fit the header.
+    Shape,
+    /// The image would be refused by its own parser.
+    Refused(ImageError),
+}
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BufferTooSmall => write!(f, "the buffer is too small for the image"),
+            Self::Shape => write!(f, "the parameters or goldens do not have the shape that the header states"),
+            Self::Refused(error) => write!(f, "the image would be refused: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for EncodeError {}
+
+/// Appends to a fixed buffer.
+struct Writer<'b> {
+    buffer: &'b mut [u8],
+    length: usize,
+}
+
+impl Writer<'_> {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        let end = self.length + bytes.len();
+        self.buffer.get_mut(self.length..end).ok_or(EncodeError::BufferTooSmall)?.copy_from_slice(bytes);
+        self.length = end;
+        Ok(())
+    }
+}
+
+/// Writes an image into `buffer` and returns its length. The outputs of the golden examples are
+/// computed here from `golden_inputs`; the result has passed [`PolicyImage::new_checked`].
+///
+/// # Errors
+/// [`EncodeError`], and then the content of `buffer` is of no use.
+pub fn encode(
+    header: &Header,
+    layers: &[LayerValues<'_>],
+    golden_inputs: &[&[i16]],
+    buffer: &mut [u8],
+) -> Result<usize, EncodeError> {
+    header.check().map_err(EncodeError::Refused)?;
+    if golden_inputs.len() != usize::from(header.goldens) || layers.len() != header.hidden.len() + 1 {
+        return Err(EncodeError::Shape);
+    }
+    // First without goldens, since their outputs come from running the very same bytes.
+    let bare = Header { goldens: 0, ..header.clone() };
+    let length = encode_parameters(&bare, layers, buffer)?;
+    seal(&bare, length, buffer)?;
+    let mut outputs = heapless::Vec::<_, 256>::new();
+    {
+        let image = parse(buffer, length)?;
+        let policy = Policy::new(image).map_err(EncodeError::Refused)?;
+        for input in golden_inputs {
+            if input.len() != header.observation.len() {
+                return Err(EncodeError::Shape);
+            }
+            outputs.push(policy.evaluate(input)).map_err(|_| EncodeError::Shape)?;
+        }
+    }
+    let start = encode_parameters(header, layers, buffer)?;
+    let mut writer = Writer { buffer, length: start };
+    for (input, output) in golden_inputs.iter().zip(&outputs) {
+        for value in *input {
+            writer.push(&value.to_le_bytes())?;
+        }
+        writer.push(&Knob::ALL.map(|knob| output.action.get(knob)))?;
+        writer.push(&output.logits_crc.to_le_bytes())?;
+    }
+    let length = writer.length;
+    seal(header, length, buffer)?;
+    let image = parse(buffer, length)?;
+    Policy::new(image).map_err(EncodeError::Refused)?;
+    Ok(length)
+}
+
+/// Header and parameters behind room for the prefix; returns the length so far.
+fn encode_parameters(header: &Header, layers: &[LayerValues<'_>], buffer: &mut [u8]) -> Result<usize, EncodeError> {
+    let room = buffer.get_mut(PREFIX_LEN..).ok_or(EncodeError::BufferTooSmall)?;
+    let header_len = postcard::to_slice(header, room).map_err(|_| EncodeError::BufferTooSmall)?.len();
+    let mut writer = Writer { buffer, length: PREFIX_LEN + header_len };
+    let padding = [0u8; 3];
+    writer.push(padding.get(..padded(header_len) - header_len).unwrap_or_default())?;
+    for (layer, (inputs, outputs)) in layers.iter().zip(header.shapes()) {
+        if layer.biases.len() != outputs || layer.weights.len() != inputs * outputs {
+            return Err(EncodeError::Shape);
+        }
+        for bias in layer.biases {
+            writer.push(&bias.to_le_bytes())?;
+        }
+        for weight in layer.weights {
+            writer.push(&weight.to_le_bytes())?;
+        }
+    }
+    Ok(writer.length)
+}
+
+/// Fills in the prefix of an image of `length` bytes.
+fn seal(header: &Header, length: usize, buffer: &mut [u8]) -> Result<(), EncodeError> {
+    let (prefix, rest) = buffer.split_first_chunk_mut::<PREFIX_LEN>().ok_or(EncodeError::BufferTooSmall)?;
+    let body = rest.get(..length - PREFIX_LEN).ok_or(EncodeError::BufferTooSmall)?;
+    // The header's length is known again from its own encoding; u16 is ample for its bounded fields.
+    let header_len = header_length(header)?;
+    let total = u32::try_from(length).map_err(|_| EncodeError::Shape)?;
+    let mut writer = Writer { buffer: prefix.as_mut_slice(), length: 0 };
+    writer.push(&MAGIC)?;
+    writer.push(&VERSION.to_le_bytes())?;
+    writer.push(&header_len.to_le_bytes())?;
+    writer.push(&total.to_le_bytes())?;
+    writer.push(&schema_hash(header).to_le_bytes())?;
+    let crc = checksum(prefix, body);
+    let mut writer = Writer { buffer: prefix.as_mut_slice(), length: PREFIX_LEN - 4 };
+    writer.push(&crc.to_le_bytes())
+}
+
+fn header_length(header: &Header) -> Result<u16, EncodeError> {
+    let length = postcard::serialize_with_flavor(header, postcard::ser_flavors::Size::default());
+    length.ok().and_then(|length| u16::try_from(length).ok()).ok_or(EncodeError::Shape)
+}
+
+fn parse(buffer: &[u8], length: usize) -> Result<PolicyImage<'_>, EncodeError> {
+    let bytes = buffer.get(..length).ok_or(EncodeError::BufferTooSmall)?;
+    PolicyImage::new_checked(bytes).map_err(EncodeError::Refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::Action;
+    use crate::observation::{Feature, FeatureRange, ONE};
+    use crate::policy::{Heads, LayerShape, Provenance};
+    use crate::reward::Variant;
+    use crate::rng::Pcg32;
+    use heapless::Vec;
+    use proptest::prelude::*;
+    use std::vec;
+
+    fn header(heads: Heads) -> Header {
+        let range = |feature| FeatureRange { feature, low: 0, high: 100 };
+        Header {
+            name: "test".try_into().unwrap(),
+            observation: Vec::from_slice(&[range(Feature::Temperature), range(Feature::Queue)]).unwrap(),
+            actions: crate::action::tests::small_space(),
+            hidden: Vec::from_slice(&[LayerShape { units: 5, shift: 13 }, LayerShape { units: 4, shift: 12 }]).unwrap(),
+            heads,
+            logit_bits: 20,
+            reward: Variant::Service,
+            provenance: Provenance {
+                method: "random".try_into().unwrap(),
+                environment: "none".try_into().unwrap(),
+                seed: 3,
+                updates: 0,
+            },
+            goldens: 2,
+        }
+    }
+
+    struct Network {
+        header: Header,
+        biases: std::vec::Vec<std::vec::Vec<i32>>,
+        weights: std::vec::Vec<std::vec::Vec<i16>>,
+    }
+
+    fn random_network(heads: Heads, seed: u64) -> Network {
+        let header = header(heads);
+        let mut rng = Pcg32::new(seed);
+        let mut symmetric =
+            |bound: i32| i32::try_from(rng.below(u32::try_from(2 * bound + 1).unwrap())).unwrap() - bound;
+        let shapes: std::vec::Vec<_> = header.shapes().collect();
+        let biases = shapes.iter().map(|&(_, o)| (0..o).map(|_| symmetric(1 << 20)).collect()).collect();
+        let weights = shapes
+            .iter()
+            .map(|&(i, o)| (0..i * o).map(|_| i16::try_from(symmetric(i32::from(ONE))).unwrap()).collect())
+            .collect();
+        Network { header, biases, weights }
+    }
+
+    fn bytes_of(network: &Network) -> std::vec::Vec<u8> {
+        let layers: std::vec::Vec<_> = network
+            .biases
+            .iter()
+            .zip(&network.weights)
+            .map(|(biases, weights)| LayerValues { biases, weights })
+            .collect();
+        let mut buffer = vec![0; 16_384];
+        let length = encode(&network.header, &layers, &[&[0, 0], &[ONE, -ONE]], &mut buffer).unwrap();
+        buffer.truncate(length);
+        buffer
+    }
+
+    /// The same network in 128-bit integers with plain loops: nothing shared with the product.
+    fn oracle(network: &Network, input: &[i16]) -> std::vec::Vec<i128> {
+        let mut values: std::vec::Vec<i128> = input.iter().map(|&x| i128::from(x)).collect();
+        for (number, (biases, weights)) in network.biases.iter().zip(&network.weights).enumerate() {
+            let mut outputs = vec![];
+            for (unit, bias) in biases.iter().enumerate() {
+                let mut sum = i128::from(*bias);
+                for (i, value) in values.iter().enumerate() {
+                    sum += i128::from(weights[unit * values.len() + i]) * value;
+                }
+                if let Some(layer) = network.header.hidden.get(number) {
+                    let half = 1i128 << layer.shift >> 1;
+                    sum = (sum + half).div_euclid(1 << layer.shift).clamp(0, 8191);
+                }
+                outputs.push(sum);
+            }
+            values = outputs;
+        }
+        values
+    }
+
+    fn first_maximum(logits: &[i128]) -> usize {
+        (0..logits.len()).rev().max_by_key(|&i| logits[i]).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn network_equals_a_wide_integer_oracle(seed in any::<u64>(), a in -ONE..=ONE, b in -ONE..=ONE) {
+            for heads in [Heads::Joint, Heads::Factored] {
+                let network = random_network(heads, seed);
+                let bytes = bytes_of(&network);
+                let policy = Policy::new(PolicyImage::new_checked(&bytes).unwrap()).unwrap();
+                let expected = oracle(&network, &[a, b]);
+                let mut found = vec![];
+                policy.for_each_logit(&[a, b], |logit| found.push(i128::from(logit)));
+                prop_assert_eq!(&found, &expected);
+                let action = match heads {
+                    Heads::Joint => network.header.actions.action(first_maximum(&expected)).unwrap(),
+                    Heads::Factored => {
+                        let mut action = Action::default();
+                        let mut rest = expected.as_slice();
+                        for knob in Knob::ALL {
+                            let (head, tail) = rest.split_at(network.header.actions.len(knob));
+                            action.set(knob, u8::try_from(first_maximum(head)).unwrap());
+                            rest = tail;
+                        }
+                        action
+                    }
+                };
+                prop_assert_eq!(policy.decide(&[a, b]), action);
+            }
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
+            prop_assert!(PolicyImage::new_checked(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn every_truncation_and_every_bit_flip_is_refused() {
+        let bytes = bytes_of(&random_network(Heads::Factored, 1));
+        for length in 0..bytes.len() {
+            assert!(PolicyImage::new_checked(&bytes[..length]).is_err(), "cut at {length}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(PolicyImage::new_checked(&flipped).is_err(), "bit {bit}");
+        }
+        let mut longer = bytes;
+        longer.push(0);
+        assert_eq!(PolicyImage::new_checked(&longer).unwrap_err(), ImageError::TrailingBytes);
+    }
+
+    #[test]
+    fn wrong_schema_and_golden_are_named() {
+        let network = random_network(Heads::Factored, 2);
+        let mut bytes = bytes_of(&network);
+        let reseal = |bytes: &mut std::vec::Vec<u8>| {
+            let (prefix, body) = bytes.split_first_chunk_mut::<PREFIX_LEN>().unwrap();
+            let crc = checksum(prefix, body);
+            bytes[PREFIX_LEN - 4..PREFIX_LEN].copy_from_slice(&crc.to_le_bytes());
+        };
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        reseal(&mut bytes);
+        let image = PolicyImage::new_checked(&bytes).unwrap();
+        assert_eq!(Policy::new(image).unwrap_err(), ImageError::GoldenMismatch { example: 1 });
+        bytes[12] ^= 1;
+        reseal(&mut bytes);
+        assert!(matches!(PolicyImage::new_checked(&bytes).unwrap_err(), ImageError::Schema { .. }));
+        bytes[4] = 9;
+        assert_eq!(PolicyImage::new_checked(&bytes).unwrap_err(), ImageError::Version { found: 9 });
+    }
+
+    #[test]
+    fn a_row_that_could_overflow_is_refused() {
+        let mut network = random_network(Heads::Factored, 4);
+        network.biases[1][0] = i32::MAX;
+        network.weights[1][0] = 1;
+        let layers: std::vec::Vec<_> = network
+            .biases
+            .iter()
+            .zip(&network.weights)
+            .map(|(biases, weights)| LayerValues { biases, weights })
+            .collect();
+        let mut buffer = vec![0; 16_384];
+        let result = encode(&network.header, &layers, &[&[0, 0], &[0, 0]], &mut buffer);
+        assert_eq!(result, Err(EncodeError::Refused(ImageError::AccumulatorRange { layer: 1 })));
+    }
+
+    #[test]
+    fn crc_is_the_usual_one() {
+        assert_eq!(crate::policy::image::CRC.checksum(b"123456789"), 0xCBF4_3926);
+    }
+}

@@ -1,0 +1,432 @@
+//! The frozen policy as bytes: what is in the file, and the one check that makes it trustworthy.
+//!
+//! [`PolicyImage::new_checked`] looks at everything once; afterwards no accessor can fail and no
+//! input can overflow an accumulator. The weights stay where they are: nothing is copied but the
+//! header. The layout is specified in `docs/policy-image.md`.
+
+use crate::action::{Action, ActionSpace, ActionSpaceError, KNOBS, Knob};
+use crate::observation::{FEATURES_VERSION, Layout, LayoutError, ONE, Observation, check_layout};
+use crate::reward::Variant;
+use core::fmt;
+use crc::{CRC_32_ISO_HDLC, Crc, Table};
+use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
+
+/// First bytes of every policy image.
+pub const MAGIC: [u8; 4] = *b"ELPI";
+
+/// Version of the format that this build reads and writes.
+pub const VERSION: u16 = 1;
+
+/// Bytes before the header: magic, version, header length, total length, schema hash, CRC-32.
+pub const PREFIX_LEN: usize = 20;
+
+/// Most hidden layers.
+pub const MAX_HIDDEN_LAYERS: usize = 6;
+
+/// Most units of a hidden layer and most inputs.
+pub const MAX_WIDTH: usize = 128;
+
+/// Most logits of the last layer.
+pub const MAX_LOGITS: usize = 8192;
+
+/// The usual CRC-32 (ISO-HDLC, as in zip and Ethernet), with a 1 KiB table.
+pub(super) const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
+
+/// Size and scale of one hidden layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerShape {
+    /// Units of the layer, 1 to [`MAX_WIDTH`].
+    pub units: u16,
+    /// Right shift that brings the accumulator back to 13 bits, 0 to 30.
+    pub shift: u8,
+}
+
+/// How the last layer's logits are cut into heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Heads {
+    /// One head over the whole action table.
+    Joint,
+    /// One head per knob, in knob order.
+    Factored,
+}
+
+/// Where a policy comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Training method, for instance `grpo`.
+    pub method: String<32>,
+    /// What it was trained in, for instance `plant agx-orin-hf`.
+    pub environment: String<48>,
+    /// Seed of the training.
+    pub seed: u64,
+    /// Policy updates made.
+    pub updates: u32,
+}
+
+/// The self-description of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Name of the policy.
+    pub name: String<32>,
+    /// Features and their ranges, in the order of the inputs.
+    pub observation: Layout,
+    /// Values of every knob.
+    pub actions: ActionSpace,
+    /// Hidden layers, first to last.
+    pub hidden: Vec<LayerShape, MAX_HIDDEN_LAYERS>,
+    /// Cut of the last layer.
+    pub heads: Heads,
+    /// Fraction bits of the logits, 0 to 30.
+    pub logit_bits: u8,
+    /// Reward the policy was trained for.
+    pub reward: Variant,
+    /// Origin.
+    pub provenance: Provenance,
+    /// Number of golden examples at the end of the image.
+    pub goldens: u16,
+}
+
+impl Header {
+    /// Number of logits of the last layer.
+    #[must_use]
+    pub fn logits(&self) -> usize {
+        match self.heads {
+            Heads::Joint => self.actions.count(),
+            Heads::Factored => self.actions.sizes().iter().sum(),
+        }
+    }
+
+    /// Inputs and outputs of every layer, the last one included.
+    pub(super) fn shapes(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        let outputs = self.hidden.iter().map(|layer| usize::from(layer.units)).chain([self.logits()]);
+        outputs.scan(self.observation.len(), |inputs, outputs| {
+            let shape = (*inputs, outputs);
+            *inputs = outputs;
+            Some(shape)
+        })
+    }
+
+    /// Checks everything that the header alone can tell.
+    pub(super) fn check(&self) -> Result<(), ImageError> {
+        check_layout(&self.observation).map_err(ImageError::Observation)?;
+        self.actions.check().map_err(ImageError::Actions)?;
+        if self.hidden.is_empty() {
+            return Err(ImageError::NoLayers);
+        }
+        for (number, layer) in (0u8..).zip(&self.hidden) {
+            if layer.units == 0 || usize::from(layer.units) > MAX_WIDTH || layer.shift > 30 {
+                return Err(ImageError::LayerShape { layer: number });
+            }
+        }
+        if self.logits() > MAX_LOGITS || self.logit_bits > 30 {
+            return Err(ImageError::TooManyLogits { logits: self.logits() });
+        }
+        Ok(())
+    }
+}
+
+/// Hash of what a controller and a policy must agree on: the meaning of the features and the
+/// number of values of every knob.
+#[must_use]
+pub fn schema_hash(header: &Header) -> u32 {
+    let mut digest = CRC.digest();
+    digest.update(&FEATURES_VERSION.to_le_bytes());
+    for range in &header.observation {
+        digest.update(&[range.feature as u8]);
+    }
+    for size in header.actions.sizes() {
+        digest.update(&u32::try_from(size).unwrap_or(u32::MAX).to_le_bytes());
+    }
+    digest.finalize()
+}
+
+/// What a golden example must give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GoldenOutput {
+    /// The chosen action.
+    pub action: Action,
+    /// CRC-32 of all logits as little-endian `i32`.
+    pub logits_crc: u32,
+}
+
+/// An example carried by the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Golden {
+    /// The observation.
+    pub input: Observation,
+    /// What the maker's machine computed.
+    pub output: GoldenOutput,
+}
+
+/// One layer's parameters, still in the image.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layer<'a> {
+    biases: &'a [u8],
+    weights: &'a [u8],
+    inputs: usize,
+    shift: u8,
+}
+
+impl<'a> Layer<'a> {
+    pub(super) const fn shift(&self) -> u8 {
+        self.shift
+    }
+
+    /// `bias + Σ weight·input` of every unit. The parser proved that none can overflow.
+    pub(super) fn accumulators(self, input: &'a [i16; MAX_WIDTH]) -> impl Iterator<Item = i32> + 'a {
+        let input = input.get(..self.inputs).unwrap_or(input);
+        self.rows().map(move |(bias, row)| {
+            let products = weights_of(row).zip(input).map(|(weight, x)| i32::from(weight) * i32::from(*x));
+            products.fold(bias, i32::wrapping_add)
+        })
+    }
+
+    /// Bias and weights of every unit.
+    fn rows(self) -> impl Iterator<Item = (i32, &'a [u8])> {
+        biases_of(self.biases).zip(self.weights.chunks_exact(self.inputs * 2))
+    }
+}
+
+fn weights_of(bytes: &[u8]) -> impl Iterator<Item = i16> {
+    bytes.chunks_exact(2).map(|pair| i16::from_le_bytes(pair.try_into().unwrap_or_default()))
+}
+
+fn biases_of(bytes: &[u8]) -> impl Iterator<Item = i32> {
+    bytes.chunks_exact(4).map(|quad| i32::from_le_bytes(quad.try_into().unwrap_or_default()))
+}
+
+/// A policy image that has passed every check.
+#[derive(Clone, Debug)]
+pub struct PolicyImage<'a> {
+    header: Header,
+    parameters: &'a [u8],
+    goldens: &'a [u8],
+}
+
+impl<'a> PolicyImage<'a> {
+    /// Checks an image completely: prefix, CRC-32, header, schema, sizes, weight range and the
+    /// bound of every accumulator.
+    pub fn new_checked(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        let prefix = bytes.first_chunk::<PREFIX_LEN>().ok_or(ImageError::Truncated)?;
+        let [m0, m1, m2, m3, v0, v1, h0, h1, l0, l1, l2, l3, s0, s1, s2, s3, c0, c1, c2, c3] = *prefix;
+        if [m0, m1, m2, m3] != MAGIC {
+            return Err(ImageError::NotAPolicyImage);
+        }
+        let version = u16::from_le_bytes([v0, v1]);
+        if version != VERSION {
+            return Err(ImageError::Version { found: version });
+        }
+        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        let bytes = match bytes.len() {
+            found if found < length || length < PREFIX_LEN => return Err(ImageError::Truncated),
+            found if found > length => return Err(ImageError::TrailingBytes),
+            _ => bytes,
+        };
+        let body = bytes.get(PREFIX_LEN..).ok_or(ImageError::Truncated)?;
+        if checksum(prefix, body) != u32::from_le_bytes([c0, c1, c2, c3]) {
+            return Err(ImageError::Checksum);
+        }
+        let header_len = usize::from(u16::from_le_bytes([h0, h1]));
+        let header_bytes = body.get(..header_len).ok_or(ImageError::Truncated)?;
+        let (header, rest) = postcard::take_from_bytes::<Header>(header_bytes).map_err(|_| ImageError::Header)?;
+        if !rest.is_empty() {
+            return Err(ImageError::Header);
+        }
+        header.check()?;
+        let found = u32::from_le_bytes([s0, s1, s2, s3]);
+        let expected = schema_hash(&header);
+        if found != expected {
+            return Err(ImageError::Schema { found, expected });
+        }
+        let data = body.get(padded(header_len)..).ok_or(ImageError::Truncated)?;
+        let parameters_len = header.shapes().map(|(inputs, outputs)| outputs * (4 + inputs * 2)).sum();
+        let goldens_len = usize::from(header.goldens) * golden_len(&header);
+        let (parameters, goldens) = data.split_at_checked(parameters_len).ok_or(ImageError::Truncated)?;
+        if goldens.len() != goldens_len {
+            return Err(ImageError::Truncated);
+        }
+        let image = Self { header, parameters, goldens };
+        image.check_rows()?;
+        Ok(image)
+    }
+
+    /// Proves that no input can overflow an accumulator: |bias| + 8191·Σ|weight| fits an `i32`.
+    fn check_rows(&self) -> Result<(), ImageError> {
+        for (number, layer) in (0u8..).zip(self.layers()) {
+            for (bias, row) in layer.rows() {
+                let mut magnitude = u64::from(bias.unsigned_abs());
+                for weight in weights_of(row) {
+                    if weight.unsigned_abs() > ONE.unsigned_abs() {
+                        return Err(ImageError::WeightRange { layer: number });
+                    }
+                    magnitude += u64::from(weight.unsigned_abs()) * u64::from(ONE.unsigned_abs());
+                }
+                if magnitude > u64::from(i32::MAX.unsigned_abs()) {
+                    return Err(ImageError::AccumulatorRange { layer: number });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The self-description.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn layers(&self) -> impl Iterator<Item = Layer<'a>> + '_ {
+        let shifts = self.header.hidden.iter().map(|layer| layer.shift).chain([0]);
+        self.header.shapes().zip(shifts).scan(self.parameters, |rest, ((inputs, outputs), shift)| {
+            let (biases, tail) = rest.split_at_checked(outputs * 4)?;
+            let (weights, tail) = tail.split_at_checked(outputs * inputs * 2)?;
+            *rest = tail;
+            Some(Layer { biases, weights, inputs, shift })
+        })
+    }
+
+    /// The hidden layers, first to last.
+    pub(super) fn hidden(&self) -> impl Iterator<Item = Layer<'a>> + '_ {
+        self.layers().take(self.header.hidden.len())
+    }
+
+    /// The layer that makes the logits.
+    pub(super) fn head_layer(&self) -> Layer<'a> {
+        let nothing = Layer { biases: &[], weights: &[], inputs: 1, shift: 0 };
+        self.layers().last().unwrap_or(nothing)
+    }
+
+    /// The examples carried by the image.
+    pub fn goldens(&self) -> impl Iterator<Item = Golden> + '_ {
+        let inputs = self.header.observation.len() * 2;
+        self.goldens.chunks_exact(golden_len(&self.header)).map(move |bytes| {
+            let (input, output) = bytes.split_at_checked(inputs).unwrap_or((&[], &[]));
+            let (indices, crc) = output.split_at_checked(KNOBS).unwrap_or((&[], &[]));
+            let mut action = Action::default();
+            for (knob, index) in Knob::ALL.into_iter().zip(indices) {
+                action.set(knob, *index);
+            }
+            let logits_crc = crc.first_chunk::<4>().map_or(0, |quad| u32::from_le_bytes(*quad));
+            Golden { input: weights_of(input).collect(), output: GoldenOutput { action, logits_crc } }
+        })
+    }
+}
+
+/// Bytes of one golden example: inputs, one index per knob, CRC-32 of the logits.
+fn golden_len(header: &Header) -> usize {
+    header.observation.len() * 2 + KNOBS + 4
+}
+
+/// The header is padded with zeros to a multiple of four.
+pub(super) const fn padded(header_len: usize) -> usize {
+    header_len.next_multiple_of(4)
+}
+
+/// CRC-32 over the prefix up to the CRC field, then everything behind it.
+pub(super) fn checksum(prefix: &[u8; PREFIX_LEN], body: &[u8]) -> u32 {
+    let mut digest = CRC.digest();
+    digest.update(prefix.first_chunk::<{ PREFIX_LEN - 4 }>().map_or(&[], |head| head.as_slice()));
+    digest.update(body);
+    digest.finalize()
+}
+
+/// Why bytes are not a usable policy image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageError {
+    /// The first four bytes are not `ELPI`.
+    NotAPolicyImage,
+    /// A format version that this build does not read.
+    Version {
+        /// Version in the file.
+        found: u16,
+    },
+    /// Fewer bytes than the image says it has.
+    Truncated,
+    /// More bytes than the image says it has.
+    TrailingBytes,
+    /// The CRC-32 does not match: the bytes have changed since the image was written.
+    Checksum,
+    /// The header does not decode.
+    Header,
+    /// The schema hash belongs to other features or another number of actions.
+    Schema {
+        /// Hash in the file.
+        found: u32,
+        /// Hash of the header in this build.
+        expected: u32,
+    },
+    /// The observation layout is unusable.
+    Observation(LayoutError),
+    /// The action space is unusable.
+    Actions(ActionSpaceError),
+    /// No hidden layer.
+    NoLayers,
+    /// A hidden layer that is empty, too wide, or shifted too far.
+    LayerShape {
+        /// Number of the layer, from 0.
+        layer: u8,
+    },
+    /// More logits than this build has room for.
+    TooManyLogits {
+        /// Logits of the last layer.
+        logits: usize,
+    },
+    /// A weight of more than 14 bits.
+    WeightRange {
+        /// Number of the layer, from 0.
+        layer: u8,
+    },
+    /// A row whose accumulator could overflow.
+    AccumulatorRange {
+        /// Number of the layer, from 0.
+        layer: u8,
+    },
+    /// This machine computes something else than the image's maker for one of its examples.
+    GoldenMismatch {
+        /// Number of the example, from 0.
+        example: u16,
+    },
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAPolicyImage => write!(f, "this is not a policy image (it does not begin with ELPI)"),
+            Self::Version { found } => {
+                write!(
+                    f,
+                    "the image has format version {found}, this build reads {VERSION}; freeze the policy again with this build"
+                )
+            }
+            Self::Truncated => write!(f, "the image is cut short; copy it again"),
+            Self::TrailingBytes => write!(f, "there are extra bytes behind the image; copy it again"),
+            Self::Checksum => {
+                write!(f, "the CRC-32 is wrong, so bytes have changed since it was written; copy it again")
+            }
+            Self::Header => write!(f, "the header does not decode; freeze the policy again"),
+            Self::Schema { found, expected } => write!(
+                f,
+                "the schema hash is {found:08x} where this build computes {expected:08x}: the features or the number of actions differ; freeze the policy again"
+            ),
+            Self::Observation(error) => error.fmt(f),
+            Self::Actions(error) => error.fmt(f),
+            Self::NoLayers => write!(f, "the policy has no hidden layer"),
+            Self::LayerShape { layer } => {
+                write!(f, "hidden layer {layer} must have 1 to {MAX_WIDTH} units and a shift of at most 30")
+            }
+            Self::TooManyLogits { logits } => {
+                write!(f, "the policy has {logits} logits, at most {MAX_LOGITS} are supported")
+            }
+            Self::WeightRange { layer } => write!(f, "a weight of layer {layer} has more than 14 bits"),
+            Self::AccumulatorRange { layer } => {
+                write!(f, "a row of layer {layer} could overflow 32 bits; freeze the policy with smaller scales")
+            }
+            Self::GoldenMismatch { example } => {
+                write!(f, "example {example} of the image gives another result on this machine; do not use this build")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ImageError {}

@@ -1,0 +1,153 @@
+//! What a turn was worth: named components and their total, in fixed point.
+//!
+//! Intermediate values are [`Fixed`], signed 32.32 bits, with saturating operations; results are
+//! integers in millionths ([`MICRO`] = 1). The total is exactly the sum of the components.
+//!
+//! | variant | what it is |
+//! |---|---|
+//! | [`service`] | ours and the default: energy per generated token at the offered load, a response-time limit, a temperature margin and a quality floor for depth |
+//! | [`unified`] | the published formula, kept for comparison |
+//!
+//! Rewards of different variants are never comparable: the variant is part of every record.
+
+mod exp;
+#[cfg(feature = "reference")]
+pub mod reference;
+pub mod service;
+pub mod unified;
+
+use core::fmt;
+use serde::{Deserialize, Serialize};
+
+pub use exp::exp;
+
+/// Signed fixed point with 32 integer and 32 fraction bits.
+pub type Fixed = fixed::types::I32F32;
+
+/// One, in the unit of [`Components`].
+pub const MICRO: i32 = 1_000_000;
+
+/// Which reward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variant {
+    /// [`unified`].
+    Unified,
+    /// [`service`].
+    Service,
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unified => "unified",
+            Self::Service => "service",
+        })
+    }
+}
+
+/// The terms of a reward in millionths. Penalties are negative or zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Components {
+    /// What is wanted: work for little energy.
+    pub efficiency: i32,
+    /// Penalty for answers that came late.
+    pub response: i32,
+    /// Penalty for heat.
+    pub temperature: i32,
+    /// Penalty for power above its limit.
+    pub power: i32,
+    /// Penalty for answers that got worse through early exit.
+    pub quality: i32,
+}
+
+/// A reward: its variant, its components and their sum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reward {
+    /// Which formula.
+    pub variant: Variant,
+    /// The terms, in millionths.
+    pub components: Components,
+    /// Their sum, in millionths, saturating.
+    pub total: i32,
+}
+
+impl Reward {
+    fn new(variant: Variant, components: Components) -> Self {
+        let Components { efficiency, response, temperature, power, quality } = components;
+        let total = [response, temperature, power, quality].into_iter().fold(efficiency, i32::saturating_add);
+        Self { variant, components, total }
+    }
+}
+
+/// Why a reward has no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RewardError {
+    /// A range whose upper end is not above its lower end.
+    EmptyRange(&'static str),
+    /// A quantity that must be above zero is not.
+    NotPositive(&'static str),
+    /// A list that must have an entry for the chosen depth has none.
+    NoQuality,
+    /// The turn has no temperature.
+    NoTemperature,
+}
+
+impl fmt::Display for RewardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EmptyRange(what) => {
+                write!(f, "the range of {what} is empty; its upper end must lie above its lower end")
+            }
+            Self::NotPositive(what) => write!(f, "{what} must be above zero"),
+            Self::NoQuality => write!(f, "no quality is known for the chosen depth; list one per depth"),
+            Self::NoTemperature => write!(f, "the turn has no temperature, so its reward is unknown"),
+        }
+    }
+}
+
+impl core::error::Error for RewardError {}
+
+/// Nearest millionth, saturating.
+fn to_micro(value: Fixed) -> i32 {
+    let scaled = (i128::from(value.to_bits()) * i128::from(MICRO) + (1 << 31)) >> 32;
+    i32::try_from(scaled).unwrap_or(if scaled > 0 { i32::MAX } else { i32::MIN })
+}
+
+/// `numerator / denominator` of integers, saturating; `denominator` must be above zero.
+fn ratio(numerator: i128, denominator: i128) -> Fixed {
+    let quotient = (numerator << 32).checked_div(denominator).unwrap_or(0);
+    let limit = i128::from(i64::MAX);
+    Fixed::from_bits(i64::try_from(quotient.clamp(-limit, limit)).unwrap_or(i64::MAX))
+}
+
+/// Where `value` lies between `low` and `high`, 0 to 1.
+fn position(value: Fixed, low: Fixed, high: Fixed, what: &'static str) -> Result<Fixed, RewardError> {
+    if high <= low {
+        return Err(RewardError::EmptyRange(what));
+    }
+    let above = value.saturating_sub(low);
+    let span = high.saturating_sub(low);
+    Ok(above.checked_div(span).unwrap_or(Fixed::ONE).clamp(Fixed::ZERO, Fixed::ONE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn micro_rounds_to_nearest_and_saturates() {
+        let half = Fixed::from_bits(1 << 31);
+        assert_eq!(to_micro(half), 500_000);
+        assert_eq!(to_micro(Fixed::MAX), i32::MAX);
+        assert_eq!(to_micro(Fixed::MIN), i32::MIN);
+        assert_eq!(to_micro(ratio(1, 3)), 333_333);
+        assert_eq!(to_micro(ratio(2, -3)), -666_667);
+    }
+
+    #[test]
+    fn total_saturates() {
+        let components = Components { response: i32::MIN, temperature: -5, ..Components::default() };
+        assert_eq!(Reward::new(Variant::Service, components).total, i32::MIN);
+    }
+}

@@ -1,0 +1,132 @@
+//! Writing the answers of a batch.
+
+use super::engine::{Engine, EngineError};
+use super::prefill::Prefilled;
+use super::request::TokenId;
+use super::sequence::{Sequence, StopReason};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// One answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The text of `tokens`.
+    pub text: String,
+    /// The answer's tokens, without the one that ended it.
+    pub tokens: Vec<TokenId>,
+    /// Why it ended.
+    pub stop: StopReason,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u32,
+    /// Nats, one for each token chosen: those of the answer and the one that ended it, if the model ended it.
+    pub entropies: Vec<f32>,
+}
+
+impl Answer {
+    /// Mean entropy of the tokens chosen, nats.
+    #[must_use]
+    pub fn mean_entropy(&self) -> f64 {
+        mean(self.entropies.iter())
+    }
+}
+
+/// All answers of a batch and what they took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecodeReport {
+    /// In the order of the requests.
+    pub answers: Vec<Answer>,
+    /// Layers that ran.
+    pub layers: u32,
+    /// Sequences in each step. The first tokens come from the prefill, so `n` tokens take `n - 1` steps.
+    pub active: Vec<u16>,
+    /// Time of all steps.
+    pub wall: Duration,
+}
+
+impl DecodeReport {
+    /// Tokens of all answers together.
+    #[must_use]
+    pub fn generated_tokens(&self) -> usize {
+        self.answers.iter().map(|answer| answer.tokens.len()).sum()
+    }
+
+    /// Mean entropy of all tokens chosen, nats.
+    #[must_use]
+    pub fn mean_entropy(&self) -> f64 {
+        mean(self.answers.iter().flat_map(|answer| &answer.entropies))
+    }
+}
+
+fn mean<'a>(entropies: impl Iterator<Item = &'a f32>) -> f64 {
+    let (sum, count) = entropies.fold((0.0, 0_u64), |(sum, count), &entropy| (sum + f64::from(entropy), count + 1));
+    if count == 0 { 0.0 } else { sum / count as f64 }
+}
+
+impl Prefilled<'_, '_> {
+    /// Decodes until every answer has ended or `stop` becomes true, which is looked at before each step.
+    pub fn decode(self, stop: &AtomicBool) -> Result<DecodeReport, EngineError> {
+        let Self { engine, layers, sequences: mut running, .. } = self;
+        let started = Instant::now();
+        let mut ended = Vec::with_capacity(running.len());
+        let mut active = Vec::new();
+        engine.retire(&mut running, &mut ended);
+        while !running.is_empty() {
+            if stop.load(Ordering::Relaxed) {
+                running.iter_mut().for_each(|sequence| sequence.stop = Some(StopReason::Cancelled));
+            } else {
+                active.push(u16::try_from(running.len()).unwrap_or(u16::MAX));
+                engine.step(&mut running, layers)?;
+            }
+            engine.retire(&mut running, &mut ended);
+        }
+        let wall = started.elapsed();
+        ended.sort_by_key(|sequence| sequence.request);
+        let answers = ended.into_iter().map(|sequence| engine.answer(sequence)).collect();
+        Ok(DecodeReport { answers, layers, active, wall })
+    }
+}
+
+impl Engine<'_> {
+    /// One token more for every sequence.
+    fn step(&mut self, running: &mut [Sequence], layers: u32) -> Result<(), EngineError> {
+        self.batch.clear();
+        for (sequence, id) in running.iter().zip(0..) {
+            let (token, position) = sequence.next();
+            self.batch.push(token, position, id, true);
+        }
+        self.forward(layers)?;
+        for (nth, sequence) in running.iter_mut().enumerate() {
+            let accepted = sequence.accept(self.logits(nth), self.model);
+            accepted.ok_or(EngineError::NotFinite { request: sequence.request, layers })?;
+        }
+        Ok(())
+    }
+
+    /// Moves the sequences that have ended out of `running`. The last one takes the place of one that leaves, with its
+    /// KV cache: llama.cpp runs sequences without gaps as one graph (see [`super::batch::Batch`]).
+    fn retire(&mut self, running: &mut Vec<Sequence>, ended: &mut Vec<Sequence>) {
+        for place in (0..running.len()).rev() {
+            if running[place].stop.is_none() {
+                continue;
+            }
+            let last = running.len() - 1;
+            let id = |place| u32::try_from(place).expect("a batch has at most 256 sequences");
+            if place == last {
+                self.context().remove(id(last));
+            } else {
+                self.context().rename(id(last), id(place));
+            }
+            ended.push(running.swap_remove(place));
+        }
+    }
+
+    fn answer(&self, sequence: Sequence) -> Answer {
+        Answer {
+            text: self.model.text(&sequence.tokens),
+            stop: sequence.stop.unwrap_or(StopReason::Cancelled),
+            prompt_tokens: u32::try_from(sequence.prompt.len()).unwrap_or(u32::MAX),
+            tokens: sequence.tokens,
+            entropies: sequence.entropies,
+        }
+    }
+}

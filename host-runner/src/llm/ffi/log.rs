@@ -1,0 +1,37 @@
+//! llama.cpp's log, as `tracing` events one level below their own: what matters to a user comes back as a typed error.
+
+use llama_cpp_sys_2 as sys;
+use std::cell::RefCell;
+use std::ffi::{CStr, c_char, c_void};
+use std::ptr;
+
+thread_local! {
+    static LAST_ERROR: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Sends the log of llama.cpp and ggml to `tracing` (target `llama_cpp`), for the rest of the process.
+pub(in crate::llm) fn route_logs() {
+    // SAFETY: `on_line` is a function, so it lives as long as the process, and it takes no user data.
+    unsafe { sys::llama_log_set(Some(on_line), ptr::null_mut()) }
+}
+
+/// Takes the last error that llama.cpp logged on this thread: the reason behind a bare null pointer.
+pub(in crate::llm) fn last_error() -> String {
+    let line = LAST_ERROR.take();
+    if line.is_empty() { "llama.cpp gave no reason".into() } else { line }
+}
+
+unsafe extern "C" fn on_line(level: sys::ggml_log_level, text: *const c_char, _: *mut c_void) {
+    // SAFETY: ggml passes a NUL-terminated string that lives until this function returns.
+    let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
+    let line = text.trim_end();
+    match level {
+        sys::GGML_LOG_LEVEL_ERROR => {
+            LAST_ERROR.with_borrow_mut(|last| line.clone_into(last));
+            tracing::warn!(target: "llama_cpp", "{line}");
+        }
+        sys::GGML_LOG_LEVEL_WARN => tracing::info!(target: "llama_cpp", "{line}"),
+        sys::GGML_LOG_LEVEL_INFO => tracing::debug!(target: "llama_cpp", "{line}"),
+        _ => tracing::trace!(target: "llama_cpp", "{line}"),
+    }
+}

@@ -1,0 +1,37 @@
+//! Runs Llama models on llama.cpp, as deep as the caller likes.
+//!
+//! ```text
+//! Model::load ──> Engine::new ──> prefill(requests, depth) ──> Prefilled ──> decode(stop) ──> DecodeReport
+//!                 (self-check)    one clock of the board                     another clock
+//! ```
+//! A prompt is read in one go (prefill) and the answer comes token by token (decode). The two load a GPU so differently
+//! that the controller sets a clock for each, so they are two calls, with [`Prefilled`] between them.
+//!
+//! **Depth.** With `Depth::Layers(k)` the graph stops behind layer `k`, and the model's own output head is applied to
+//! the hidden states there: the result is that of a model that has only its first `k` layers. llama.cpp is not patched
+//! and no weight is copied. What this takes from llama.cpp's insides is checked when an [`Engine`] is made, so an update
+//! that changes them fails there and never gives wrong text.
+//!
+//! **Batches.** Every sequence has its own KV stream. Sequences leave when they are done, and the batch shrinks.
+
+mod batch;
+mod check;
+mod decode;
+mod engine;
+mod ffi;
+pub mod gguf;
+mod model;
+mod prefill;
+pub mod prompt;
+mod request;
+mod sampling;
+mod sequence;
+
+pub use check::CheckError;
+pub use decode::{Answer, DecodeReport};
+pub use engine::{Engine, EngineError, EngineOptions};
+pub use ffi::GraphError;
+pub use model::{Model, ModelError, ModelOptions};
+pub use prefill::{PrefillReport, Prefilled};
+pub use request::{Depth, Prompt, Request, Sampling, TokenId};
+pub use sequence::StopReason;

@@ -1,0 +1,241 @@
+//! A Llama model file in memory.
+
+use super::ffi;
+use super::gguf::{GgufError, Header};
+use super::request::TokenId;
+use llama_cpp_2::llama_backend::LlamaBackend;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::model::params::LlamaModelParams;
+use llama_cpp_2::token::LlamaToken;
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+/// The only architecture whose graph the engine knows.
+const ARCHITECTURE: &str = "llama";
+/// llama.cpp's `LLAMA_MAX_LAYERS`; beyond it the process would abort.
+const MAX_LAYERS: u64 = 512;
+
+/// How a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModelOptions {
+    /// Layers to put on the GPU, from the last one down. Without effect in a build for the CPU.
+    pub gpu_layers: u32,
+}
+
+impl Default for ModelOptions {
+    /// As much on the GPU as there is.
+    fn default() -> Self {
+        Self { gpu_layers: u32::MAX }
+    }
+}
+
+/// Why a model could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The file is not a sound GGUF file.
+    #[error("{} {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: GgufError,
+    },
+    /// Another family of models.
+    #[error("{} has architecture {found:?}; only \"{ARCHITECTURE}\" is supported (Llama 2, 3, 3.1, 3.2, TinyLlama, ...)", path.display())]
+    Architecture {
+        /// The file.
+        path: PathBuf,
+        /// What the file says, empty if nothing.
+        found: String,
+    },
+    /// No layers, or more than llama.cpp takes.
+    #[error("{} says it has {found} layers; 1 to {MAX_LAYERS} are possible, convert the model again", path.display())]
+    LayerCount {
+        /// The file.
+        path: PathBuf,
+        /// `llama.block_count`, 0 if missing.
+        found: u64,
+    },
+    /// Only a vocabulary.
+    #[error("{} holds a vocabulary but no weights; give the file with the weights", path.display())]
+    VocabularyOnly {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Weights without a vocabulary.
+    #[error("{} holds no tokenizer; convert the model again, together with its tokenizer", path.display())]
+    NoTokenizer {
+        /// The file.
+        path: PathBuf,
+    },
+    /// llama.cpp refused.
+    #[error("{} was refused by llama.cpp: {reason}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// The last error in llama.cpp's log.
+        reason: String,
+    },
+}
+
+/// llama.cpp itself, initialized once and for the life of the process, with its log routed.
+pub(super) fn backend() -> &'static LlamaBackend {
+    static BACKEND: LazyLock<LlamaBackend> = LazyLock::new(|| {
+        ffi::route_logs();
+        LlamaBackend::init().expect("nothing else initializes llama.cpp")
+    });
+    &BACKEND
+}
+
+/// A loaded model. Engines borrow it; several may share one.
+#[derive(Debug)]
+pub struct Model {
+    llama: LlamaModel,
+    path: PathBuf,
+    name: String,
+    norm_epsilon: f64,
+}
+
+impl Model {
+    /// Loads the GGUF file at `path`, after checking it (llama.cpp aborts the process on some damaged files).
+    pub fn load(path: &Path, options: &ModelOptions) -> Result<Self, ModelError> {
+        let header = Header::open(path).map_err(|source| ModelError::File { path: path.into(), source })?;
+        check(&header, path)?;
+        let params = LlamaModelParams::default().with_n_gpu_layers(options.gpu_layers);
+        let llama = LlamaModel::load_from_file(backend(), path, &params)
+            .map_err(|_| ModelError::Refused { path: path.into(), reason: ffi::last_error() })?;
+        let name = header.text("general.name").unwrap_or("unnamed").to_owned();
+        let norm_epsilon = header.float("llama.attention.layer_norm_rms_epsilon").unwrap_or_default();
+        Ok(Self { llama, path: path.into(), name, norm_epsilon })
+    }
+
+    /// The file it came from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `general.name` of the file.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Number of layers: the greatest depth.
+    #[must_use]
+    pub fn n_layer(&self) -> u32 {
+        self.llama.n_layer()
+    }
+
+    /// Width of the hidden state.
+    #[must_use]
+    pub fn n_embd(&self) -> u32 {
+        self.llama.n_embd().unsigned_abs()
+    }
+
+    /// Number of tokens in the vocabulary.
+    #[must_use]
+    pub fn n_vocab(&self) -> u32 {
+        self.llama.n_vocab().unsigned_abs()
+    }
+
+    /// Number of weights.
+    #[must_use]
+    pub fn n_params(&self) -> u64 {
+        self.llama.n_params()
+    }
+
+    /// Bytes of all weights.
+    #[must_use]
+    pub fn weight_bytes(&self) -> u64 {
+        self.llama.size()
+    }
+
+    /// Tokens per sequence that the model was trained for.
+    #[must_use]
+    pub fn context_train(&self) -> u32 {
+        self.llama.n_ctx_train()
+    }
+
+    /// One line for people: name, layers, width, vocabulary, weights.
+    #[must_use]
+    pub fn description(&self) -> String {
+        format!(
+            "{}: {} layers, width {}, vocabulary {}, {:.1} M weights",
+            self.name,
+            self.n_layer(),
+            self.n_embd(),
+            self.n_vocab(),
+            self.n_params() as f64 / 1e6
+        )
+    }
+
+    /// SHA-256 of the file in lower-case hex. Reads the whole file: about a second per gigabyte.
+    pub fn sha256(&self) -> io::Result<String> {
+        let mut hasher = Sha256::new();
+        io::copy(&mut File::open(&self.path)?, &mut hasher)?;
+        let mut hex = String::new();
+        for byte in hasher.finalize() {
+            write!(hex, "{byte:02x}").expect("writing to a string cannot fail");
+        }
+        Ok(hex)
+    }
+
+    /// Tokens of `text`, with the begin-of-text token if the model wants one. Special tokens in the text count as such.
+    #[must_use]
+    pub fn tokenize(&self, text: &str) -> Vec<TokenId> {
+        self.llama.vocab().tokenize(text.as_bytes(), true, true).into_iter().map(|token| token.0).collect()
+    }
+
+    /// Text of `tokens`. A character may span tokens, so it is put together from bytes; what is no UTF-8 then becomes
+    /// the replacement character. Special tokens have no text.
+    #[must_use]
+    pub fn text(&self, tokens: &[TokenId]) -> String {
+        if tokens.is_empty() {
+            return String::new();
+        }
+        let tokens: Vec<_> = tokens.iter().map(|&token| LlamaToken::new(token)).collect();
+        String::from_utf8_lossy(&self.llama.vocab().detokenize(&tokens, false, false)).into_owned()
+    }
+
+    /// Whether `token` ends an answer.
+    #[must_use]
+    pub fn ends_text(&self, token: TokenId) -> bool {
+        self.llama.vocab().is_eog(LlamaToken::new(token))
+    }
+
+    /// Added to the mean square in the norms, as the file says.
+    pub(super) fn norm_epsilon(&self) -> f64 {
+        self.norm_epsilon
+    }
+
+    pub(super) fn llama(&self) -> &LlamaModel {
+        &self.llama
+    }
+}
+
+/// What would abort the process, or load and be of no use.
+fn check(header: &Header, path: &Path) -> Result<(), ModelError> {
+    let path = || path.to_path_buf();
+    let architecture = header.text("general.architecture").unwrap_or_default();
+    if architecture != ARCHITECTURE {
+        return Err(ModelError::Architecture { path: path(), found: architecture.into() });
+    }
+    let layers = header.count("llama.block_count").unwrap_or(0);
+    if !(1..=MAX_LAYERS).contains(&layers) {
+        return Err(ModelError::LayerCount { path: path(), found: layers });
+    }
+    // The first file of a split model may hold no layer.
+    let split = header.count("split.count").unwrap_or(1) > 1;
+    if !split && !header.tensors().iter().any(|name| name.starts_with("blk.")) {
+        return Err(ModelError::VocabularyOnly { path: path() });
+    }
+    match header.text("tokenizer.ggml.model") {
+        None | Some("none" | "no_vocab") => Err(ModelError::NoTokenizer { path: path() }),
+        Some(_) => Ok(()),
+    }
+}

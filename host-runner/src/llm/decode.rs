@@ -95,11 +95,7 @@ impl Engine<'_> {
             self.batch.push(token, position, id, true);
         }
         self.forward(layers)?;
-        for (nth, sequence) in running.iter_mut().enumerate() {
-            let accepted = sequence.accept(self.logits(nth), self.model);
-            accepted.ok_or(EngineError::NotFinite { request: sequence.request, layers })?;
-        }
-        Ok(())
+        self.choose(running.iter_mut())
     }
 
     /// Moves the sequences that have ended out of `running`. The last one takes the place of one that leaves, with its

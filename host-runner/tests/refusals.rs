@@ -104,8 +104,34 @@ fn models_that_cannot_run() {
     assert_refused!(refused(described("llama", Some(2), false, "gpt2")), ModelError::VocabularyOnly { .. });
     assert_refused!(refused(described("llama", Some(2), true, "")), ModelError::NoTokenizer { .. });
     assert_refused!(refused(described("llama", Some(2), true, "none")), ModelError::NoTokenizer { .. });
+    assert_refused!(refused(described("llama", Some(2), true, "llama")), ModelError::NoTokenizer { .. });
     // Sound as a file, but llama.cpp misses tensors: its own words are passed on.
-    assert_refused!(refused(described("llama", Some(2), true, "gpt2")), ModelError::Refused { .. });
+    let mut file = gguf(&SMALL, 2);
+    let key = b"llama.block_count\x04\0\0\0";
+    let at = file.windows(key.len()).position(|window| window == key).unwrap() + key.len();
+    file[at] = 3;
+    assert_refused!(refused(file), ModelError::Refused { .. });
+}
+
+/// Found by feeding 8,000 damaged files to llama.cpp: what aborts or panics there must be refused here.
+#[test]
+fn models_that_would_abort_the_process() {
+    let zoo = Zoo::new();
+    let good = gguf(&SMALL, 2);
+    let with = |after: &str, bytes: &[u8]| {
+        let mut file = good.clone();
+        let at = file.windows(after.len()).position(|window| window == after.as_bytes()).unwrap() + after.len();
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        file
+    };
+    let refused = |file: Vec<u8>| load_bytes(&zoo, &file);
+    // The token of byte 0x41 becomes a second one for 0x40, or one that stands for nothing.
+    assert_refused!(refused(with("<0x40>\u{6}\0\0\0\0\0\0\0", b"<0x40>")), ModelError::Vocabulary { .. });
+    assert_refused!(refused(with("<0x40>\u{6}\0\0\0\0\0\0\0", b"nobody")), ModelError::Vocabulary { .. });
+    let epsilon = with("layer_norm_rms_epsilon\u{6}\0\0\0", &(-1_f32).to_le_bytes());
+    assert_bad_file!(&zoo, &epsilon, GgufError::Damaged(_));
+    let context = refused(with("context_length\u{4}\0\0\0", &u32::MAX.to_le_bytes())).unwrap();
+    assert_eq!(context.context_train(), 0x7fff_ffff);
 }
 
 #[test]

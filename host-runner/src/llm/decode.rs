@@ -72,7 +72,9 @@ impl Prefilled<'_, '_> {
         engine.retire(&mut running, &mut ended);
         while !running.is_empty() {
             if stop.load(Ordering::Relaxed) {
-                running.iter_mut().for_each(|sequence| sequence.stop = Some(StopReason::Cancelled));
+                for sequence in &mut running {
+                    sequence.stop = Some(StopReason::Cancelled);
+                }
             } else {
                 active.push(u16::try_from(running.len()).unwrap_or(u16::MAX));
                 engine.step(&mut running, layers)?;

@@ -227,7 +227,7 @@ fn push_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
-/// SplitMix64, seeded with a number and a name.
+/// `SplitMix64`, seeded with a number and a name.
 struct Random(u64);
 
 impl Random {

@@ -72,7 +72,9 @@ impl Prefilled<'_, '_> {
         engine.retire(&mut running, &mut ended);
         while !running.is_empty() {
             if stop.load(Ordering::Relaxed) {
-                running.iter_mut().for_each(|sequence| sequence.stop = Some(StopReason::Cancelled));
+                for sequence in &mut running {
+                    sequence.stop = Some(StopReason::Cancelled);
+                }
             } else {
                 active.push(u16::try_from(running.len()).unwrap_or(u16::MAX));
                 engine.step(&mut running, layers)?;
@@ -95,11 +97,7 @@ impl Engine<'_> {
             self.batch.push(token, position, id, true);
         }
         self.forward(layers)?;
-        for (nth, sequence) in running.iter_mut().enumerate() {
-            let accepted = sequence.accept(self.logits(nth), self.model);
-            accepted.ok_or(EngineError::NotFinite { request: sequence.request, layers })?;
-        }
-        Ok(())
+        self.choose(running.iter_mut())
     }
 
     /// Moves the sequences that have ended out of `running`. The last one takes the place of one that leaves, with its

@@ -4,7 +4,8 @@ use super::batch::Batch;
 use super::check::{self, CheckError};
 use super::ffi::{self, ContextShape, RunError, TappedContext, Then};
 use super::model::Model;
-use super::request::Depth;
+use super::request::{Depth, TokenId};
+use super::sequence::Sequence;
 
 /// llama.cpp's `LLAMA_MAX_SEQ`.
 const MAX_BATCH: u32 = 256;
@@ -150,13 +151,30 @@ impl From<RunError> for EngineError {
     }
 }
 
+/// A token that was just chosen, with what it was chosen from.
+#[derive(Debug, Clone, Copy)]
+pub struct ChosenToken<'a> {
+    /// Index of the request in the caller's list.
+    pub request: usize,
+    /// The token; it may be the one that ends the answer.
+    pub token: TokenId,
+    /// Entropy of the distribution, nats.
+    pub entropy: f32,
+    /// Logits `[n_vocab]`.
+    pub logits: &'a [f32],
+}
+
+type Watcher<'model> = Box<dyn FnMut(ChosenToken) + 'model>;
+
 /// A model with the memory to run batches.
 pub struct Engine<'model> {
     pub(super) model: &'model Model,
     pub(super) options: EngineOptions,
     pub(super) batch: Batch,
     context: TappedContext<'model>,
+    /// Layers of the last run.
     layers: u32,
+    watcher: Option<Watcher<'model>>,
 }
 
 impl<'model> Engine<'model> {
@@ -182,19 +200,19 @@ impl<'model> Engine<'model> {
             TappedContext::new(model, shape).map_err(|_| EngineError::Context { reason: ffi::last_error() })?;
         let mut batch = Batch::new(batch_tokens);
         check::run(&mut context, &mut batch, model, max_batch)?;
-        Ok(Self {
-            model,
-            options: EngineOptions { prefill_tokens: batch_tokens, ..*options },
-            batch,
-            context,
-            layers: model.n_layer(),
-        })
+        let options = EngineOptions { prefill_tokens: batch_tokens, ..*options };
+        Ok(Self { model, options, batch, context, layers: model.n_layer(), watcher: None })
     }
 
     /// The model that runs.
     #[must_use]
     pub fn model(&self) -> &'model Model {
         self.model
+    }
+
+    /// Calls `watcher` for every token from now on, the first of an answer (in the prefill) included.
+    pub fn watch(&mut self, watcher: impl FnMut(ChosenToken) + 'model) {
+        self.watcher = Some(Box::new(watcher));
     }
 
     /// The number of layers that `depth` stands for.
@@ -218,13 +236,22 @@ impl<'model> Engine<'model> {
         Ok(())
     }
 
-    /// Logits `[n_vocab]` of the `nth` token of the batch that wanted them.
-    pub(super) fn logits(&self, nth: usize) -> &[f32] {
-        if self.layers == self.model.n_layer() {
-            self.context.native_logits(self.batch.rows()[nth])
-        } else {
-            self.context.tapped_logits(nth)
+    /// Lets each of `sequences` choose its next token. They are those that wanted logits in the last run, in its order.
+    pub(super) fn choose<'s>(&mut self, sequences: impl Iterator<Item = &'s mut Sequence>) -> Result<(), EngineError> {
+        for (nth, sequence) in sequences.enumerate() {
+            let logits = if self.layers == self.model.n_layer() {
+                self.context.native_logits(self.batch.rows()[nth])
+            } else {
+                self.context.tapped_logits(nth)
+            };
+            let request = sequence.request;
+            let (token, entropy) =
+                sequence.choose(logits, self.model).ok_or(EngineError::NotFinite { request, layers: self.layers })?;
+            if let Some(watcher) = &mut self.watcher {
+                watcher(ChosenToken { request, token, entropy, logits });
+            }
         }
+        Ok(())
     }
 
     pub(super) fn context(&mut self) -> &mut TappedContext<'model> {

@@ -62,7 +62,7 @@ pub enum GgufError {
     Damaged(String),
 }
 
-/// One metadata value. Of an array only the length is kept: vocabularies are large and llama.cpp reads them itself.
+/// One metadata value. Of an array of numbers only the length is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// Any integer type that is not negative.
@@ -75,7 +75,9 @@ pub enum Value {
     Bool(bool),
     /// A string.
     Text(String),
-    /// An array and its number of elements.
+    /// An array of strings, as bytes: the tokens of a vocabulary need not be UTF-8.
+    Texts(Vec<Box<[u8]>>),
+    /// An array of anything else, and its number of elements.
     Array(u64),
 }
 
@@ -151,6 +153,15 @@ impl Header {
         }
     }
 
+    /// The strings of the array under `key`, if there is one.
+    #[must_use]
+    pub fn texts(&self, key: &str) -> Option<&[Box<[u8]>]> {
+        match self.metadata.get(key) {
+            Some(Value::Texts(texts)) => Some(texts),
+            _ => None,
+        }
+    }
+
     /// Names of the tensors, in file order.
     #[must_use]
     pub fn tensors(&self) -> &[String] {
@@ -182,7 +193,7 @@ const ARRAY: u32 = 9;
 const MIN_VALUE_BYTES: u64 = 8 + 4 + 1;
 /// A tensor takes at least a name length, a dimension count, a type and an offset.
 const MIN_TENSOR_BYTES: u64 = 8 + 4 + 4 + 8;
-/// llama.cpp's GGML_MAX_DIMS.
+/// llama.cpp's `GGML_MAX_DIMS`.
 const MAX_DIMENSIONS: u32 = 4;
 
 impl<R: Read> Reader<R> {
@@ -197,7 +208,8 @@ impl<R: Read> Reader<R> {
         }
         match self.u32()? {
             2 | 3 => {}
-            version if version & 0xffff == 0 && version != 0 => return Err(GgufError::ByteOrder),
+            // A small number with its bytes turned around.
+            version if version.swap_bytes() < 0x1_0000 && version != 0 => return Err(GgufError::ByteOrder),
             version => return Err(GgufError::Version(version)),
         }
         let tensor_count = self.u64()?;
@@ -236,11 +248,8 @@ impl<R: Read> Reader<R> {
             10..=12 => 8,
             STRING => {
                 self.fits("strings in an array", count, 8)?;
-                for _ in 0..count {
-                    let bytes = self.u64()?;
-                    self.skip(bytes)?;
-                }
-                return Ok(Value::Array(count));
+                let texts = (0..count).map(|_| Ok(self.text_bytes()?.into_boxed_slice()));
+                return Ok(Value::Texts(texts.collect::<Result<_, GgufError>>()?));
             }
             other => return Err(GgufError::Damaged(format!("array of unsupported type {other}"))),
         };
@@ -267,6 +276,11 @@ impl<R: Read> Reader<R> {
     }
 
     fn text(&mut self) -> Result<String, GgufError> {
+        let bytes = self.text_bytes()?;
+        String::from_utf8(bytes).map_err(|_| GgufError::Damaged("a key, name or text is not UTF-8".into()))
+    }
+
+    fn text_bytes(&mut self) -> Result<Vec<u8>, GgufError> {
         let length = self.u64()?;
         self.fits("bytes of text", length, 1)?;
         // The announced length is at most the file's, so the buffer is too.
@@ -276,7 +290,7 @@ impl<R: Read> Reader<R> {
             return Err(GgufError::HeaderCut(self.file_bytes));
         }
         self.position += length;
-        String::from_utf8(bytes).map_err(|_| GgufError::Damaged("a key, name or text is not UTF-8".into()))
+        Ok(bytes)
     }
 
     /// `count` things of at least `min_bytes` each must fit into what is left of the file.

@@ -29,7 +29,7 @@ mod sequence;
 
 pub use check::CheckError;
 pub use decode::{Answer, DecodeReport};
-pub use engine::{Engine, EngineError, EngineOptions};
+pub use engine::{ChosenToken, Engine, EngineError, EngineOptions};
 pub use ffi::GraphError;
 pub use model::{Model, ModelError, ModelOptions};
 pub use prefill::{PrefillReport, Prefilled};

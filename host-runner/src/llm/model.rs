@@ -8,6 +8,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 use sha2::{Digest, Sha256};
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::fs::File;
 use std::io;
@@ -18,6 +19,9 @@ use std::sync::LazyLock;
 const ARCHITECTURE: &str = "llama";
 /// llama.cpp's `LLAMA_MAX_LAYERS`; beyond it the process would abort.
 const MAX_LAYERS: u64 = 512;
+
+/// Key of the constant in the norms.
+const NORM_EPSILON: &str = "llama.attention.layer_norm_rms_epsilon";
 
 /// How a model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +76,14 @@ pub enum ModelError {
         /// The file.
         path: PathBuf,
     },
+    /// A vocabulary that llama.cpp would stumble over.
+    #[error("the vocabulary in {} {flaw}; convert the model again, together with its tokenizer", path.display())]
+    Vocabulary {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        flaw: String,
+    },
     /// llama.cpp refused.
     #[error("{} was refused by llama.cpp: {reason}", path.display())]
     Refused {
@@ -98,6 +110,7 @@ pub struct Model {
     path: PathBuf,
     name: String,
     norm_epsilon: f64,
+    context_train: u32,
 }
 
 impl Model {
@@ -109,8 +122,11 @@ impl Model {
         let llama = LlamaModel::load_from_file(backend(), path, &params)
             .map_err(|_| ModelError::Refused { path: path.into(), reason: ffi::last_error() })?;
         let name = header.text("general.name").unwrap_or("unnamed").to_owned();
-        let norm_epsilon = header.float("llama.attention.layer_norm_rms_epsilon").unwrap_or_default();
-        Ok(Self { llama, path: path.into(), name, norm_epsilon })
+        let norm_epsilon = header.float(NORM_EPSILON).unwrap_or_default();
+        // From the header: llama-cpp-2 panics on a length beyond i32.
+        let context_train = header.count("llama.context_length").unwrap_or_default();
+        let context_train = u32::try_from(context_train).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs());
+        Ok(Self { llama, path: path.into(), name, norm_epsilon, context_train })
     }
 
     /// The file it came from.
@@ -158,7 +174,7 @@ impl Model {
     /// Tokens per sequence that the model was trained for.
     #[must_use]
     pub fn context_train(&self) -> u32 {
-        self.llama.n_ctx_train()
+        self.context_train
     }
 
     /// One line for people: name, layers, width, vocabulary, weights.
@@ -234,8 +250,31 @@ fn check(header: &Header, path: &Path) -> Result<(), ModelError> {
     if !split && !header.tensors().iter().any(|name| name.starts_with("blk.")) {
         return Err(ModelError::VocabularyOnly { path: path() });
     }
-    match header.text("tokenizer.ggml.model") {
-        None | Some("none" | "no_vocab") => Err(ModelError::NoTokenizer { path: path() }),
-        Some(_) => Ok(()),
+    // Missing, it is refused; negative, it would abort.
+    let epsilon = header.float(NORM_EPSILON).unwrap_or_default();
+    if !(0.0..1.0).contains(&epsilon) {
+        let source = GgufError::Damaged(format!("{NORM_EPSILON} is {epsilon}"));
+        return Err(ModelError::File { path: path(), source });
+    }
+    let kind = header.text("tokenizer.ggml.model").filter(|kind| !matches!(*kind, "none" | "no_vocab"));
+    match kind.zip(header.texts("tokenizer.ggml.tokens")) {
+        None => Err(ModelError::NoTokenizer { path: path() }),
+        Some((kind, tokens)) => {
+            check_vocabulary(kind, tokens).map_err(|flaw| ModelError::Vocabulary { path: path(), flaw })
+        }
+    }
+}
+
+/// llama.cpp aborts on a token that stands twice, and later on text that a `SentencePiece` vocabulary cannot write.
+fn check_vocabulary(kind: &str, tokens: &[Box<[u8]>]) -> Result<(), String> {
+    let mut distinct = HashSet::with_capacity(tokens.len());
+    if let Some(twice) = tokens.iter().find(|token| !distinct.insert(&token[..])) {
+        return Err(format!("contains the token {:?} twice", String::from_utf8_lossy(twice)));
+    }
+    let writable =
+        |byte: &u8| distinct.contains(&[*byte][..]) || distinct.contains(format!("<0x{byte:02X}>").as_bytes());
+    match (0..=u8::MAX).find(|byte| !writable(byte)) {
+        Some(byte) if kind == "llama" => Err(format!("has no token for byte {byte:#04x}")),
+        _ => Ok(()),
     }
 }

@@ -115,11 +115,7 @@ impl<'model> Engine<'model> {
                 }
             }
             self.forward(layers)?;
-            let finished = sequences[..active].iter_mut().filter(|sequence| sequence.prompt.len() == end);
-            for (nth, sequence) in finished.enumerate() {
-                let accepted = sequence.accept(self.logits(nth), self.model);
-                accepted.ok_or(EngineError::NotFinite { request: sequence.request, layers })?;
-            }
+            self.choose(sequences[..active].iter_mut().filter(|sequence| sequence.prompt.len() == end))?;
             done = end;
             steps += 1;
         }

@@ -41,20 +41,20 @@ impl Sequence {
         }
     }
 
-    /// Takes the next token from its logits. `None` if they are no distribution.
-    pub(super) fn accept(&mut self, logits: &[f32], model: &Model) -> Option<()> {
+    /// Chooses the next token from its logits, and returns it with the entropy. `None` if they are no distribution.
+    pub(super) fn choose(&mut self, logits: &[f32], model: &Model) -> Option<(TokenId, f32)> {
         let distribution = Distribution::of(logits)?;
         let token = self.sampler.choose(logits, distribution);
         self.entropies.push(distribution.entropy);
         if model.ends_text(token) {
             self.stop = Some(StopReason::EndOfText);
-            return Some(());
+        } else {
+            self.tokens.push(token);
+            if self.tokens.len() >= self.max_new_tokens {
+                self.stop = Some(StopReason::Length);
+            }
         }
-        self.tokens.push(token);
-        if self.tokens.len() >= self.max_new_tokens {
-            self.stop = Some(StopReason::Length);
-        }
-        Some(())
+        Some((token, distribution.entropy))
     }
 
     /// The token to feed next and its position. A sequence has one after its prefill.

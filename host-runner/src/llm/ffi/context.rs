@@ -48,7 +48,7 @@ impl<'model> TappedContext<'model> {
     pub(in crate::llm) fn new(model: &'model Model, shape: ContextShape) -> Result<Self, LlamaContextLoadError> {
         let hook = OwnedHook::new(Hook::new(i64::from(model.n_embd())));
         let mut params = LlamaContextParams::default()
-            .with_n_ctx(NonZeroU32::new(shape.sequences * shape.sequence_tokens))
+            .with_n_ctx(NonZeroU32::new(shape.sequences.saturating_mul(shape.sequence_tokens)))
             .with_n_seq_max(shape.sequences)
             .with_n_batch(shape.batch_tokens)
             // One graph per batch: rows of a graph and tokens of a batch are the same then.

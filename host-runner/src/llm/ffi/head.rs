@@ -28,6 +28,9 @@ pub(super) struct Head {
     arena: Vec<u128>,
 }
 
+/// What the CPU backend exports as `ggml_backend_set_n_threads`.
+type SetThreads = unsafe extern "C" fn(sys::ggml_backend_t, i32);
+
 /// Slots for nodes and for leaves; the head has four of each.
 const GRAPH_SLOTS: usize = 16;
 
@@ -44,7 +47,6 @@ impl Head {
             if backend.0.is_null() {
                 return Err(GraphError::NoDevice);
             }
-            type SetThreads = unsafe extern "C" fn(sys::ggml_backend_t, i32);
             let registry = sys::ggml_backend_dev_backend_reg(device);
             let address = sys::ggml_backend_reg_get_proc_address(registry, c"ggml_backend_set_n_threads".as_ptr());
             if !address.is_null() {

@@ -137,12 +137,10 @@ impl Hook {
             return Err(fault);
         }
         match self.plan {
-            Plan::Native => Ok(()),
             Plan::Survey if self.layers != n_layer => Err(GraphError::LayerOrder { expected: self.layers }),
             Plan::Survey if self.weights.is_none() => Err(GraphError::NoHead),
-            Plan::Survey => Ok(()),
             Plan::Tap { layer, .. } if !self.reached => Err(GraphError::NotReached { layer }),
-            Plan::Tap { .. } => Ok(()),
+            Plan::Native | Plan::Survey | Plan::Tap { .. } => Ok(()),
         }
     }
 

@@ -1,0 +1,233 @@
+//! Whatever is wrong with a file or a request ends in a sentence, never in an abort of the process.
+
+mod support;
+
+use host_runner::llm::gguf::{GgufError, Header};
+use host_runner::llm::{
+    Depth, Engine, EngineError, EngineOptions, Model, ModelError, ModelOptions, Prompt, Request, Sampling, prompt,
+};
+use proptest::prelude::*;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use support::{Shape, Writer, Zoo, gguf, load};
+
+const SMALL: Shape =
+    Shape { layers: 2, embd: 32, ff: 32, heads: 4, kv_heads: 2, vocab: 259, context: 512, tied: true, eos: 2, seed: 1 };
+
+fn load_bytes(zoo: &Zoo, bytes: &[u8]) -> Result<Model, ModelError> {
+    let path = zoo.path("file.gguf");
+    std::fs::write(&path, bytes).unwrap();
+    Model::load(&path, &ModelOptions::default())
+}
+
+/// A sentence names the file, and tells what to do after a semicolon.
+fn assert_sentence(error: &impl std::error::Error) {
+    let text = error.to_string();
+    assert!(text.contains("; ") || text.contains("llama.cpp: "), "no mend in: {text}");
+}
+
+macro_rules! assert_refused {
+    ($result:expr, $pattern:pat) => {{
+        let error = $result.err().expect("must be refused");
+        assert!(matches!(error, $pattern), "{error:?}");
+        assert_sentence(&error);
+    }};
+}
+
+macro_rules! assert_bad_file {
+    ($zoo:expr, $bytes:expr, $pattern:pat) => {
+        assert_refused!(load_bytes($zoo, $bytes), ModelError::File { source: $pattern, .. })
+    };
+}
+
+#[test]
+fn paths_that_are_no_model() {
+    let zoo = Zoo::new();
+    let load = |path: &Path| Model::load(path, &ModelOptions::default());
+    assert_refused!(load(&zoo.path("nowhere.gguf")), ModelError::File { source: GgufError::Io(_), .. });
+    assert_refused!(load(&zoo.path("")), ModelError::File { source: GgufError::NotAFile, .. });
+}
+
+#[test]
+fn damaged_headers() {
+    let zoo = Zoo::new();
+    let good = gguf(&SMALL, 2);
+    let with = |at: usize, bytes: &[u8]| {
+        let mut file = good.clone();
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        file
+    };
+    assert_bad_file!(&zoo, b"", GgufError::Empty);
+    assert_bad_file!(&zoo, b"GG", GgufError::HeaderCut(_));
+    assert_bad_file!(&zoo, b"GGUF", GgufError::HeaderCut(_));
+    assert_bad_file!(&zoo, b"PK\x03\x04 a zip file", GgufError::Magic(_));
+    assert_bad_file!(&zoo, &with(4, &1_u32.to_le_bytes()), GgufError::Version(1));
+    assert_bad_file!(&zoo, &with(4, &99_u32.to_le_bytes()), GgufError::Version(99));
+    assert_bad_file!(&zoo, &with(4, &3_u32.to_be_bytes()), GgufError::ByteOrder);
+    assert_bad_file!(&zoo, &with(8, &u64::MAX.to_le_bytes()), GgufError::Count { what: "tensors", .. });
+    assert_bad_file!(&zoo, &with(16, &(1_u64 << 40).to_le_bytes()), GgufError::Count { what: "metadata values", .. });
+    assert_bad_file!(&zoo, &with(24, &u64::MAX.to_le_bytes()), GgufError::Count { what: "bytes of text", .. });
+    assert_bad_file!(&zoo, &good[..good.len() - 4096], GgufError::DataCut { .. });
+}
+
+#[test]
+fn every_cut_is_noticed() {
+    let zoo = Zoo::new();
+    let good = gguf(&SMALL, 1);
+    for length in (0..good.len()).step_by(997) {
+        assert_refused!(load_bytes(&zoo, &good[..length]), ModelError::File { .. });
+    }
+}
+
+#[test]
+fn models_that_cannot_run() {
+    let zoo = Zoo::new();
+    let described = |architecture: &str, layers: Option<u32>, tensors: bool, tokenizer: &str| {
+        let mut file = Writer::default();
+        file.text("general.architecture", architecture);
+        if let Some(layers) = layers {
+            file.number("llama.block_count", layers);
+        }
+        if !tokenizer.is_empty() {
+            file.text("tokenizer.ggml.model", tokenizer);
+        }
+        if tensors {
+            file.norm(&SMALL, "blk.0.attn_norm.weight", 32);
+        }
+        file.finish()
+    };
+    let refused = |file: Vec<u8>| load_bytes(&zoo, &file);
+    assert_refused!(refused(described("gemma3", Some(2), true, "gpt2")), ModelError::Architecture { .. });
+    assert_refused!(refused(described("llama", Some(0), true, "gpt2")), ModelError::LayerCount { found: 0, .. });
+    assert_refused!(refused(described("llama", Some(513), true, "gpt2")), ModelError::LayerCount { found: 513, .. });
+    assert_refused!(refused(described("llama", None, true, "gpt2")), ModelError::LayerCount { found: 0, .. });
+    assert_refused!(refused(described("llama", Some(2), false, "gpt2")), ModelError::VocabularyOnly { .. });
+    assert_refused!(refused(described("llama", Some(2), true, "")), ModelError::NoTokenizer { .. });
+    assert_refused!(refused(described("llama", Some(2), true, "none")), ModelError::NoTokenizer { .. });
+    assert_refused!(refused(described("llama", Some(2), true, "llama")), ModelError::NoTokenizer { .. });
+    // Sound as a file, but llama.cpp misses tensors: its own words are passed on.
+    let mut file = gguf(&SMALL, 2);
+    let key = b"llama.block_count\x04\0\0\0";
+    let at = file.windows(key.len()).position(|window| window == key).unwrap() + key.len();
+    file[at] = 3;
+    assert_refused!(refused(file), ModelError::Refused { .. });
+}
+
+/// Found by feeding 8,000 damaged files to llama.cpp: what aborts or panics there must be refused here.
+#[test]
+fn models_that_would_abort_the_process() {
+    let zoo = Zoo::new();
+    let good = gguf(&SMALL, 2);
+    let with = |after: &str, bytes: &[u8]| {
+        let mut file = good.clone();
+        let at = file.windows(after.len()).position(|window| window == after.as_bytes()).unwrap() + after.len();
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        file
+    };
+    let refused = |file: Vec<u8>| load_bytes(&zoo, &file);
+    // The token of byte 0x41 becomes a second one for 0x40, or one that stands for nothing.
+    assert_refused!(refused(with("<0x40>\u{6}\0\0\0\0\0\0\0", b"<0x40>")), ModelError::Vocabulary { .. });
+    assert_refused!(refused(with("<0x40>\u{6}\0\0\0\0\0\0\0", b"nobody")), ModelError::Vocabulary { .. });
+    let epsilon = with("layer_norm_rms_epsilon\u{6}\0\0\0", &(-1_f32).to_le_bytes());
+    assert_bad_file!(&zoo, &epsilon, GgufError::Damaged(_));
+    let context = refused(with("context_length\u{4}\0\0\0", &u32::MAX.to_le_bytes())).unwrap();
+    assert_eq!(context.context_train(), 0x7fff_ffff);
+}
+
+#[test]
+fn options_out_of_range() {
+    let zoo = Zoo::new();
+    let model = zoo.model(&SMALL, 2);
+    let engine = |options: EngineOptions| Engine::new(&model, &options);
+    let default = EngineOptions::default();
+    assert_refused!(engine(EngineOptions { max_batch: 0, ..default }), EngineError::BatchLimit { .. });
+    assert_refused!(engine(EngineOptions { max_batch: 257, ..default }), EngineError::BatchLimit { .. });
+    assert_refused!(engine(EngineOptions { sequence_tokens: 0, ..default }), EngineError::SequenceLimit { .. });
+    assert_refused!(engine(EngineOptions { sequence_tokens: 513, ..default }), EngineError::SequenceLimit { .. });
+    assert_refused!(engine(EngineOptions { prefill_tokens: 7, ..default }), EngineError::PrefillLimit { .. });
+    assert_refused!(engine(EngineOptions { threads: 0, ..default }), EngineError::Threads { .. });
+}
+
+#[test]
+fn requests_that_cannot_run() {
+    let zoo = Zoo::new();
+    let model = zoo.model(&SMALL, 2);
+    let options = EngineOptions { max_batch: 2, sequence_tokens: 64, ..EngineOptions::default() };
+    let mut engine = Engine::new(&model, &options).unwrap();
+    let tokens = |tokens: Vec<i32>, max_new_tokens| Request {
+        prompt: Prompt::Tokens(tokens),
+        max_new_tokens,
+        sampling: Sampling::Greedy,
+    };
+    let good = || tokens(vec![1, 2, 3], 4);
+    let mut refused = |requests: Vec<Request>, depth| engine.prefill(&requests, depth).map(|_| ());
+    assert_refused!(refused(vec![], Depth::Full), EngineError::EmptyBatch);
+    assert_refused!(refused(vec![good(), good(), good()], Depth::Full), EngineError::BatchTooLarge { .. });
+    assert_refused!(refused(vec![good()], Depth::Layers(0)), EngineError::Depth { .. });
+    assert_refused!(refused(vec![good()], Depth::Layers(3)), EngineError::Depth { .. });
+    assert_refused!(refused(vec![good(), tokens(vec![], 4)], Depth::Full), EngineError::EmptyPrompt { request: 1 });
+    assert_refused!(refused(vec![tokens(vec![1], 0)], Depth::Full), EngineError::NothingToGenerate { .. });
+    for token in [-1, 259, i32::MIN, i32::MAX] {
+        assert_refused!(refused(vec![tokens(vec![1, token], 4)], Depth::Full), EngineError::UnknownToken { .. });
+    }
+    assert_refused!(refused(vec![tokens(vec![1; 61], 4)], Depth::Full), EngineError::TooLong { .. });
+    assert_refused!(refused(vec![tokens(vec![1], u32::MAX)], Depth::Full), EngineError::TooLong { .. });
+    assert_refused!(refused(vec![Request::greedy("long ".repeat(1000), 1)], Depth::Full), EngineError::TooLong { .. });
+    // The engine is none the worse for it, and the limit itself is allowed.
+    let prefilled = engine.prefill(&[tokens(vec![1; 60], 4)], Depth::Layers(1)).unwrap();
+    assert_eq!(prefilled.decode(&AtomicBool::new(false)).unwrap().generated_tokens(), 4);
+}
+
+#[test]
+fn weights_that_are_no_numbers() {
+    let zoo = Zoo::new();
+    let mut file = gguf(&SMALL, 2);
+    // The last layer's down projection is the end of the file.
+    let end = file.len();
+    for bytes in file[end - 4096..].chunks_exact_mut(4) {
+        bytes.copy_from_slice(&f32::NAN.to_le_bytes());
+    }
+    let path = zoo.path("nan.gguf");
+    std::fs::write(&path, file).unwrap();
+    let model = load(&path);
+    let mut engine = Engine::new(&model, &EngineOptions::default()).unwrap();
+    let requests = [Request::greedy("hello", 4)];
+    assert_refused!(engine.prefill(&requests, Depth::Full), EngineError::NotFinite { request: 0, layers: 2 });
+    assert!(engine.prefill(&requests, Depth::Layers(1)).is_ok());
+}
+
+#[test]
+fn text_survives_the_way_to_tokens_and_back() {
+    let zoo = Zoo::new();
+    let model = zoo.model(&SMALL, 1);
+    // One token per byte, so characters span tokens.
+    let text = "Grüße,世界🦙";
+    let tokens = model.tokenize(text);
+    assert_eq!(tokens.len(), text.len() + 1);
+    assert_eq!(model.text(&tokens[1..]), text);
+    assert_eq!(model.text(&tokens[1..tokens.len() - 1]), "Grüße,世界\u{fffd}");
+    assert_eq!(model.text(&[]), "");
+    // Without a chat template the text is the prompt.
+    assert_eq!(prompt::render(&model, text).unwrap(), text);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = Header::read(&bytes[..], bytes.len() as u64);
+        let file = [b"GGUF\x03\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0", &bytes[..]].concat();
+        let _ = Header::read(&file[..], file.len() as u64);
+    }
+
+    #[test]
+    fn damaged_models_are_read_without_panic(damage in prop::collection::vec((0_usize..12_000, any::<u8>()), 1..8)) {
+        let mut file = gguf(&Shape { embd: 8, ff: 8, ..SMALL }, 1);
+        for (at, byte) in damage {
+            let at = at % file.len();
+            file[at] = byte;
+        }
+        let _ = Header::read(&file[..], file.len() as u64);
+    }
+}

@@ -134,6 +134,8 @@ pub enum Reason {
     AsRequested,
     /// The governor asked for a value that the action space does not have.
     OutOfRange,
+    /// The exit layer lies below the quality floor of the model.
+    QualityFloor,
     /// No valid temperature has been seen yet: safest action.
     Boot,
     /// The predicted temperature comes near the limit: clocks capped, fan raised.
@@ -151,6 +153,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::AsRequested => "as requested",
             Self::OutOfRange => "value outside the action space",
+            Self::QualityFloor => "quality floor",
             Self::Boot => "boot, no temperature yet",
             Self::ThermalCap => "thermal cap",
             Self::ThermalHold => "thermal hold",

@@ -64,6 +64,10 @@ pub struct Limits {
     /// Fastest rise that the board's physics allows, milli-kelvin per second; an old sample is
     /// taken to have risen at this rate since.
     pub max_slew_mk_per_s: u16,
+    /// Fewest decoder layers that keep the answers good enough; smaller depths are raised to it.
+    /// It belongs to the language model, so a board's profile leaves it out.
+    #[serde(default)]
+    pub min_depth: u16,
 }
 
 impl Limits {
@@ -81,6 +85,7 @@ impl Limits {
             horizon: Duration::from_secs(10),
             max_age: Duration::from_secs(3),
             max_slew_mk_per_s: 600,
+            min_depth: 1,
         }
     }
 
@@ -252,10 +257,21 @@ impl Supervisor {
         };
     }
 
-    fn limit(&self, requested: Action, actions: &ActionSpace) -> Decision {
+    /// The request inside the action space and not below the quality floor, and why it changed.
+    fn allow(&self, requested: Action, actions: &ActionSpace) -> (Action, Reason) {
         let within = actions.clamp(requested);
+        let deep_enough =
+            |index: u8| actions.depth.get(usize::from(index)).is_some_and(|d| *d >= self.limits.min_depth);
+        let last = actions.last(Knob::Depth);
+        let depth = (within.depth..last).find(|&index| deep_enough(index)).unwrap_or(last);
+        let reason = if within == requested { Reason::QualityFloor } else { Reason::OutOfRange };
+        (Action { depth, ..within }, reason)
+    }
+
+    fn limit(&self, requested: Action, actions: &ActionSpace) -> Decision {
+        let (within, allowed) = self.allow(requested, actions);
         let (applied, hold, overruled) = match self.state {
-            State::Running => (within, false, Reason::OutOfRange),
+            State::Running => (within, false, allowed),
             State::Throttled => {
                 let capped = Action {
                     prefill: within.prefill.min(self.cap),
@@ -356,6 +372,22 @@ mod tests {
         let now = Instant::from_micros(10_000_000);
         let decision = supervisor.supervise(now, &at(87_100, Instant::ZERO), 0, actions.fastest(), &actions);
         assert!(decision.hold, "ten seconds at 0.6 K/s may have made 93.1 °C of it");
+    }
+
+    #[test]
+    fn shallow_answers_are_deepened() {
+        let actions = small_space();
+        let mut supervisor = Supervisor::new(Limits { min_depth: 10, ..Limits::agx_orin() }).unwrap();
+        for (asked, applied, reason) in [
+            (0, 1, Reason::QualityFloor),
+            (1, 1, Reason::AsRequested),
+            (2, 2, Reason::AsRequested),
+            (9, 2, Reason::OutOfRange),
+        ] {
+            let requested = Action { depth: asked, ..actions.fastest() };
+            let decision = supervisor.supervise(Instant::ZERO, &at(50_000, Instant::ZERO), 0, requested, &actions);
+            assert_eq!((decision.applied.depth, decision.reason), (applied, reason), "asked for {asked}");
+        }
     }
 
     #[test]

@@ -1,2 +1,17 @@
-//! Simulated board.
+//! What executes: the simulated board, and the controller as firmware.
+//!
+//! | module | role |
+//! |---|---|
+//! | [`board`] | the simulated board as the controller meets it |
+//! | [`plant`] | its physics: latency, power, temperature, throttling |
+//! | [`digest`] | one number over many decisions, equal on every machine |
+//!
+//! The same source runs on the host and, emulated, on a Cortex-M4: no allocator, no clock, no
+//! operating system, and floating point only through `libm`, whose results are the same
+//! everywhere.
 #![no_std]
+#![forbid(unsafe_code)]
+
+pub mod board;
+pub mod digest;
+pub mod plant;

@@ -1,3 +1,21 @@
-//! Host library.
+//! What measures and trains: the library behind the `energyllm` program.
+//!
+//! | module | role |
+//! |---|---|
+//! | [`cli`] | one file per command |
+//! | [`run`] | the main job: answer prompts under a governor |
+//! | [`llm`] | early-exit Llama on llama.cpp |
+//! | [`env`] | requests, boards, turns |
+//! | [`grpo`] | training |
+//! | [`quantize`] | the only door from floats to integers |
+//! | [`report`] | tables and figures |
+//! | [`atomic_file`] | files that exist whole or not at all |
 
+pub mod atomic_file;
+pub mod cli;
+pub mod env;
+pub mod grpo;
 pub mod llm;
+pub mod quantize;
+pub mod report;
+pub mod run;

@@ -1,2 +1,5 @@
-//! The `energyllm` program.
-fn main() {}
+//! The `energyllm` program; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    host_runner::cli::main()
+}

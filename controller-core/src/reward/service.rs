@@ -33,6 +33,8 @@ pub struct Service {
     /// Temperature at which the penalty is one weight.
     pub hard_temperature: MilliCelsius,
     /// Quality of the answers at each depth, in thousandths of full depth's: `(depth, quality)`.
+    /// It belongs to the language model, so a board's profile leaves it out.
+    #[serde(default)]
     pub quality: Vec<(u16, u16), MAX_VALUES>,
     /// Lowest quality that costs nothing, in thousandths.
     pub quality_floor: u16,

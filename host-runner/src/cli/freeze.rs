@@ -1,0 +1,95 @@
+//! `energyllm freeze`: make a policy image of a checkpoint.
+
+use super::output::Object;
+use super::world::WorldArguments;
+use super::{Format, Outcome};
+use crate::atomic_file::AtomicFile;
+use crate::grpo::checkpoint::Checkpoint;
+use crate::grpo::heads::Heads;
+use crate::grpo::rollout::{Context, World};
+use crate::quantize::{freeze, real_input};
+use anyhow::Context as _;
+use clap::Args;
+use controller_core::action::Knob;
+use controller_core::rng::Pcg32;
+use std::path::PathBuf;
+
+/// Quantize a trained policy to integers and write its image.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: energyllm freeze out/policy.ckpt --out models/policies/service.elp")]
+pub struct Arguments {
+    /// The checkpoint that `train` wrote.
+    checkpoint: PathBuf,
+    #[command(flatten)]
+    world: WorldArguments,
+    /// Name written into the image.
+    #[arg(long, default_value = "service")]
+    name: String,
+    /// Where the image goes.
+    #[arg(long, value_name = "FILE", default_value = "out/policy.elp")]
+    out: PathBuf,
+    /// Observations to calibrate on and to compare with.
+    #[arg(long, default_value_t = 4096)]
+    observations: usize,
+    /// Seed of the situations that the observations come from.
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+}
+
+pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+    let checkpoint = Checkpoint::read(&arguments.checkpoint)?;
+    let world = arguments.world.world()?;
+    anyhow::ensure!(
+        world.profile.actions == checkpoint.actions,
+        "{} was trained for other knobs than {} has; give the board it was trained for",
+        arguments.checkpoint.display(),
+        arguments.world.board.display()
+    );
+    let observations = meet(&world, &checkpoint, arguments.observations, arguments.seed);
+    let (bytes, fidelity) = freeze(&checkpoint, &arguments.name, &observations)
+        .with_context(|| format!("cannot freeze {}", arguments.checkpoint.display()))?;
+    AtomicFile::write(&arguments.out, &bytes)?;
+    let mut object = Object::new("freeze", Some(arguments.seed), true);
+    object.figure("image_bytes", bytes.len());
+    object.figure("observations", fidelity.observations);
+    object.figure("same_action_share", fidelity.same_action);
+    for (knob, share) in Knob::ALL.into_iter().zip(fidelity.same_choice) {
+        object.figure(&format!("same_{}_share", knob.to_string().replace(' ', "_")), share);
+    }
+    object.figure("worst_probability_lost", fidelity.worst_loss);
+    object.figure("saturated_activations_share", fidelity.saturated);
+    match format {
+        Format::Json => object.print()?,
+        Format::Text => {
+            println!("{}: {} bytes", arguments.out.display(), bytes.len());
+            println!(
+                "same action as the trained policy on {:.2} % of {} situations met on the simulated board",
+                fidelity.same_action * 100.0,
+                fidelity.observations
+            );
+            for (knob, share) in Knob::ALL.into_iter().zip(fidelity.same_choice) {
+                println!("  same {knob:<14} {:.2} %", share * 100.0);
+            }
+            println!("probability lost at worst by a changed choice: {:.4}", fidelity.worst_loss);
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+/// Observations that the policy itself runs into, over random situations.
+fn meet(world: &World, checkpoint: &Checkpoint, count: usize, seed: u64) -> Vec<Vec<i16>> {
+    let mut rng = Pcg32::new(seed);
+    let mut observations = Vec::with_capacity(count);
+    let mut context = Context::random(world, &mut rng);
+    while observations.len() < count {
+        let (telemetry, observation) = context.observe(world);
+        let heads = Heads::new(&checkpoint.network.forward(&real_input(&observation)).logits, &checkpoint.actions);
+        context.act(world, &telemetry, heads.greedy());
+        observations.push(observation);
+        // Short visits to many situations: neighbours in time look alike.
+        if observations.len() % 16 == 0 || context.is_over() {
+            context = Context::random(world, &mut rng);
+        }
+    }
+    observations
+}

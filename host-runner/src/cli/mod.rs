@@ -1,0 +1,81 @@
+//! The command line: one file per command.
+//!
+//! Results go to stdout, as tables for people or, with `--json`, as one object for machines;
+//! progress and logs go to stderr. Exit codes: 0 done, 1 a result or verification failed, 2 usage
+//! or environment.
+
+mod freeze;
+mod output;
+mod run;
+mod train;
+mod verify;
+mod world;
+
+use clap::{Parser, Subcommand};
+pub use output::Format;
+use std::process::ExitCode;
+
+/// The energy controller for LLM inference on edge devices.
+#[derive(Debug, Parser)]
+#[command(name = "energyllm", version, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Print one JSON object on stdout instead of tables (docs/json.md).
+    #[arg(long, global = true)]
+    json: bool,
+    /// More messages on stderr; give it twice for llama.cpp's own log.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Train(train::Arguments),
+    Freeze(freeze::Arguments),
+    Verify(verify::Arguments),
+}
+
+/// How a command ended, when nothing went wrong on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything holds.
+    Passed,
+    /// The command did its work, and the result is that something does not hold.
+    Failed,
+}
+
+/// Parses the command line and runs the command.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_to_stderr(arguments.verbose);
+    let format = if arguments.json { Format::Json } else { Format::Text };
+    let result = match &arguments.command {
+        Command::Run(run) => run::run(run, format),
+        Command::Train(train) => train::run(train, format),
+        Command::Freeze(freeze) => freeze::run(freeze, format),
+        Command::Verify(verify) => verify::run(verify, format),
+    };
+    match result {
+        Ok(Outcome::Passed) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("energyllm: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn log_to_stderr(verbose: u8) {
+    use tracing_subscriber::EnvFilter;
+    let level = match verbose {
+        0 => "warn,llama-cpp-2=error",
+        1 => "info,llama-cpp-2=error",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // A second subscriber can only come from a caller of the library that has set one already.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}

@@ -1,0 +1,44 @@
+//! Options that training and freezing share: the board and the language model to train for.
+
+use crate::env::profile::BoardProfile;
+use crate::env::quality::Quality;
+use crate::grpo::layout;
+use crate::grpo::rollout::World;
+use clap::Args;
+use controller_core::reward::service::Service;
+use controller_core::supervisor::Limits;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct WorldArguments {
+    /// Board profile: physics, knobs, limits and reward.
+    #[arg(long, value_name = "FILE", default_value = "models/boards/agx-orin-hf.toml")]
+    pub board: PathBuf,
+    /// Quality of the answers per depth, written by the model's maker.
+    #[arg(long, value_name = "FILE", default_value = "models/tiny-llama/depths.json")]
+    pub depths: PathBuf,
+    /// Seconds that an action is held when its worth is judged.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    pub horizon: f64,
+}
+
+impl WorldArguments {
+    /// Reads the files.
+    pub fn world(&self) -> anyhow::Result<World> {
+        let profile = BoardProfile::read(&self.board)?;
+        anyhow::ensure!(self.horizon > 0.0, "--horizon must be above 0 seconds");
+        let quality = Quality::read(&self.depths)?;
+        let full = profile.actions.depth.last().copied().unwrap_or(1);
+        let reward = Service { quality: quality.table(&profile.actions.depth, full), ..profile.service.clone() };
+        let limits = Limits { min_depth: quality.floor(full, reward.quality_floor), ..profile.limits };
+        Ok(World {
+            layout: layout::standard(),
+            reward,
+            limits,
+            prompt_tokens: (8, 24),
+            answer_tokens: (8, 32),
+            horizon_s: self.horizon,
+            profile,
+        })
+    }
+}

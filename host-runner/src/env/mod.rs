@@ -1,0 +1,16 @@
+//! What the controller works in: requests arrive, are answered in batches, and cost time and
+//! energy on a board.
+//!
+//! | module | role |
+//! |---|---|
+//! | [`quality`] | accuracy of a language model per depth |
+//! | [`queue`] | requests arrive at an offered load and wait |
+//! | [`answers`] | who produces the tokens: llama.cpp, or drawn lengths for training |
+//! | [`service`] | one turn: wait, sample, answer a batch, measure |
+//! | [`profile`] | a board's numbers: physics, knobs, limits, reward |
+
+pub mod answers;
+pub mod profile;
+pub mod quality;
+pub mod queue;
+pub mod service;

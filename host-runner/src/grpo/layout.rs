@@ -1,0 +1,21 @@
+//! What our policies look at.
+
+use controller_core::observation::{Feature, FeatureRange};
+
+/// Features and ranges of policies trained here. Ranges cover what an AGX Orin can meet; values
+/// outside saturate.
+#[must_use]
+pub fn standard() -> Vec<FeatureRange> {
+    let range = |feature, low, high| FeatureRange { feature, low, high };
+    vec![
+        range(Feature::Temperature, 20_000, 100_000),
+        range(Feature::TemperatureSlope, -100, 100),
+        range(Feature::FanPwm, 0, 255),
+        range(Feature::OfferedLoad, 0, 10_000),
+        range(Feature::Queue, 0, 64),
+        range(Feature::Power, 10_000, 45_000),
+        range(Feature::DecodeClock, 306_000, 1_300_500),
+        range(Feature::Depth, 8, 16),
+        range(Feature::Response, 0, 20_000),
+    ]
+}

@@ -1,0 +1,27 @@
+//! GRPO: group-relative policy optimization of the controller's policy, in floating point.
+//!
+//! Z. Shao et al., "`DeepSeekMath`: Pushing the Limits of Mathematical Reasoning in Open Language
+//! Models", 2024, section 4. Here a *group* is a set of different actions tried from exactly the
+//! same context: the simulated board is cloned, so the members differ in nothing but the action.
+//!
+//! | module | role |
+//! |---|---|
+//! | [`network`] | the multilayer perceptron, forward and backward |
+//! | [`heads`] | one categorical distribution per knob |
+//! | [`advantage`] | rewards of a group to advantages |
+//! | [`layout`] | what the policy looks at |
+//! | [`loss`] | clipped ratio, exact KL, entropy: value and gradient |
+//! | [`optimizer`] | Adam |
+//! | [`rollout`] | contexts, groups and their rewards in the simulator |
+//! | [`trainer`] | the loop |
+//! | [`checkpoint`] | what is saved |
+
+pub mod advantage;
+pub mod checkpoint;
+pub mod heads;
+pub mod layout;
+pub mod loss;
+pub mod network;
+pub mod optimizer;
+pub mod rollout;
+pub mod trainer;

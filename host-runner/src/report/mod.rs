@@ -1,0 +1,4 @@
+//! Tables and figures for people. Nothing here is ever read back as data.
+
+pub mod figure;
+pub mod table;

@@ -1,0 +1,156 @@
+//! The main job: answer prompts in batches under a governor, on a board, and keep a record.
+//!
+//! | module | role |
+//! |---|---|
+//! | [`prompts`] | the prompt file |
+//! | [`choice`] | the governors by name |
+//! | [`figure`] | its figure |
+//! | [`llama`] | llama.cpp as the one who answers |
+//! | [`summary`] | the figures of a run |
+//! | [`record`] | what a run leaves behind, line by line |
+
+pub mod choice;
+pub mod figure;
+pub mod llama;
+pub mod prompts;
+pub mod record;
+pub mod summary;
+
+use crate::env::answers::Answers;
+use crate::env::service::Service;
+use choice::AnyGovernor;
+use controller_core::action::Setting;
+use controller_core::control::Controller;
+use controller_core::record::StepRecord;
+use prompts::Prompt;
+use serde::Serialize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// One answered request.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AnswerRecord {
+    /// Number of the request, from 0.
+    pub request: usize,
+    /// What was asked.
+    pub prompt: String,
+    /// What was answered.
+    pub text: String,
+    /// Whether the expected phrase occurs in the answer; `None` when the prompt has none.
+    pub right: Option<bool>,
+    /// From arrival to answer, seconds on the board's clock.
+    pub response_s: f64,
+}
+
+/// One turn as it goes into the record.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TurnRecord {
+    /// The controller's own record.
+    #[serde(flatten)]
+    pub step: StepRecord,
+    /// True die temperature at the end of the turn, °C (simulated boards know it).
+    pub die_c: f64,
+    /// Whether the fan works.
+    pub fan_working: bool,
+    /// The answers of the batch.
+    pub answers: Vec<AnswerRecord>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// Every request was answered.
+    Complete,
+    /// The user stopped it.
+    Interrupted,
+    /// The board shut itself down from heat.
+    BoardOff,
+    /// The board did not cool down during a long hold: it cannot carry any load.
+    CannotCool,
+}
+
+/// A hold of this length is given up, seconds on the board's clock.
+const LONGEST_HOLD_S: f64 = 1800.0;
+
+/// What a run needs besides its parts.
+#[derive(Clone, Copy, Debug)]
+pub struct Course<'a> {
+    /// The prompts; request n asks prompt n modulo their number.
+    pub prompts: &'a [Prompt],
+    /// The fan fails when this request arrives.
+    pub fan_off_at: Option<usize>,
+    /// Set by the user's Ctrl-C.
+    pub stop: &'a AtomicBool,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub ending: Ending,
+    /// Wall-clock nanoseconds of every decision.
+    pub decision_ns: Vec<u64>,
+    /// True seconds above the limit.
+    pub above_limit_s: f64,
+    /// Highest true temperature, °C.
+    pub peak_c: f64,
+}
+
+/// Runs until all requests are answered, the user stops, or the board gives up. Every turn goes
+/// to `each` as soon as it is settled.
+pub fn serve<A: Answers>(
+    service: &mut Service<A>,
+    controller: &mut Controller<AnyGovernor<'_>>,
+    course: &Course<'_>,
+    mut each: impl FnMut(&TurnRecord) -> std::io::Result<()>,
+) -> anyhow::Result<Finished>
+where
+    A::Error: std::error::Error + Send + Sync + 'static,
+{
+    let mut decision_ns = Vec::new();
+    let mut fan_working = true;
+    let mut hold_since = None;
+    let ending = loop {
+        if course.stop.load(Ordering::Relaxed) {
+            break Ending::Interrupted;
+        }
+        if !service.wait_for_work() {
+            break Ending::Complete;
+        }
+        if fan_working && course.fan_off_at.is_some_and(|request| service.queue().arrived() > request) {
+            fan_working = false;
+            service.board_mut().set_fan_working(false);
+        }
+        let telemetry = service.telemetry();
+        let (now, before) = (service.now(), Instant::now());
+        let decision = controller.step(now, &telemetry);
+        decision_ns.push(u64::try_from(before.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        let setting: Setting =
+            controller.actions().setting(decision.applied).expect("the supervisor applies actions of the space only");
+        let turn = service.execute(&decision, &setting)?;
+        if course.stop.load(Ordering::Relaxed) && !decision.hold {
+            // The batch was cut off in the middle: it is no measurement.
+            break Ending::Interrupted;
+        }
+        let step = controller.settle(turn.measurement).expect("a turn is open after a step");
+        let texts = turn.texts.into_iter().map(Some).chain(std::iter::repeat(None));
+        let answers = turn.answered.iter().zip(texts).map(|((waiting, response_s), text)| {
+            let prompt = &course.prompts[waiting.number % course.prompts.len()];
+            let text = text.unwrap_or_default();
+            let right = prompt.answer.as_ref().map(|phrase| text.contains(phrase.as_str()));
+            AnswerRecord { request: waiting.number, prompt: prompt.text.clone(), text, right, response_s: *response_s }
+        });
+        let answers = answers.collect();
+        each(&TurnRecord { step, die_c: service.board().plant().temperature_c(), fan_working, answers })?;
+        if service.board().is_off() {
+            break Ending::BoardOff;
+        }
+        hold_since = if decision.hold { hold_since.or(Some(service.now_s())) } else { None };
+        if hold_since.is_some_and(|since| service.now_s() - since > LONGEST_HOLD_S) {
+            break Ending::CannotCool;
+        }
+    };
+    let board = service.board();
+    Ok(Finished { ending, decision_ns, above_limit_s: board.above_limit_s(), peak_c: board.peak_c() })
+}

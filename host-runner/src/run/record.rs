@@ -1,0 +1,80 @@
+//! The record of a run: JSON lines, a header, one line per turn, and the summary at the end.
+
+use super::TurnRecord;
+use super::summary::Summary;
+use crate::atomic_file::AtomicFile;
+use serde::Serialize;
+use std::io::Write;
+use std::path::Path;
+
+/// First line of a record: everything needed to do the run again.
+#[derive(Clone, Debug, Serialize)]
+pub struct Header {
+    /// Always `energyllm-run`.
+    pub record: &'static str,
+    /// Version of the record's format.
+    pub format: u32,
+    /// Version of the program.
+    pub version: &'static str,
+    /// Seed of arrivals and noise.
+    pub seed: u64,
+    /// True when the board is simulated.
+    pub simulated: bool,
+    /// Name of the board.
+    pub board: String,
+    /// SHA-256 of the board profile.
+    pub board_sha256: String,
+    /// The governor.
+    pub governor: String,
+    /// SHA-256 of the policy image; `None` when the governor uses none.
+    pub policy_sha256: Option<String>,
+    /// Name of the model.
+    pub model: String,
+    /// SHA-256 of the model file.
+    pub model_sha256: String,
+    /// SHA-256 of the prompt file.
+    pub prompts_sha256: String,
+    /// Requests of the run.
+    pub requests: usize,
+    /// Offered load, requests per second.
+    pub rate_per_s: f64,
+    /// The fan fails when this request arrives.
+    pub fan_off_at: Option<usize>,
+    /// Air around the board, °C.
+    pub ambient_c: f64,
+    /// Board temperature at the start, °C.
+    pub start_c: f64,
+    /// Most tokens of an answer.
+    pub max_new_tokens: u32,
+    /// Fewest layers that the model's quality allows.
+    pub min_depth: u16,
+}
+
+/// A record being written.
+#[derive(Debug)]
+pub struct RecordFile(AtomicFile);
+
+impl RecordFile {
+    /// Opens the record and writes its first line.
+    pub fn create(path: &Path, header: &Header) -> anyhow::Result<Self> {
+        let mut record = Self(AtomicFile::create(path)?);
+        record.line(header)?;
+        Ok(record)
+    }
+
+    fn line(&mut self, value: &impl Serialize) -> std::io::Result<()> {
+        serde_json::to_writer(&mut self.0, value)?;
+        self.0.write_all(b"\n")
+    }
+
+    /// Adds a turn.
+    pub fn turn(&mut self, turn: &TurnRecord) -> std::io::Result<()> {
+        self.line(turn)
+    }
+
+    /// Writes the summary as the last line and gives the record its name.
+    pub fn finish(mut self, summary: &Summary) -> anyhow::Result<()> {
+        self.line(summary)?;
+        Ok(self.0.commit()?)
+    }
+}

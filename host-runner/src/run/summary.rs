@@ -1,0 +1,181 @@
+//! The figures of a run, collected turn by turn.
+
+use super::{Ending, Finished, TurnRecord};
+use controller_core::action::Reason;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Collects turns.
+#[derive(Clone, Debug, Default)]
+pub struct Collector {
+    energy_uj: u128,
+    active_energy_uj: u128,
+    tokens: u64,
+    requests: u64,
+    turns: u64,
+    holds: u64,
+    span_us: u64,
+    responses_s: Vec<f64>,
+    depth_tokens: u64,
+    entropy: (f64, u64),
+    reward: (f64, u64),
+    overruled: BTreeMap<Reason, u64>,
+    right: (u64, u64),
+}
+
+/// The figures of a run. Energies are those of the module's rails and the fan, idle included.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// How the run ended.
+    pub ending: Ending,
+    /// Requests answered.
+    pub requests: u64,
+    /// Tokens generated.
+    pub generated_tokens: u64,
+    /// Length of the run on the board's clock, s.
+    pub duration_s: f64,
+    /// Energy per generated token, J.
+    pub energy_per_token_j: Option<f64>,
+    /// The part of it spent while a batch ran, J.
+    pub active_energy_per_token_j: Option<f64>,
+    /// Energy per request, J.
+    pub energy_per_request_j: Option<f64>,
+    /// Mean power, W.
+    pub mean_power_w: f64,
+    /// Generated tokens per second of the run.
+    pub throughput_tokens_per_s: f64,
+    /// Median response, s.
+    pub response_p50_s: Option<f64>,
+    /// 95th percentile of responses, s.
+    pub response_p95_s: Option<f64>,
+    /// Mean batch.
+    pub mean_batch: Option<f64>,
+    /// Mean depth, weighted by tokens, layers.
+    pub mean_depth_layers: Option<f64>,
+    /// Mean entropy, weighted by tokens, nats.
+    pub mean_entropy_nats: Option<f64>,
+    /// Mean reward of the turns that have one.
+    pub mean_reward: Option<f64>,
+    /// Share of right answers among the prompts that tell what is right.
+    pub right_answers_share: Option<f64>,
+    /// Highest temperature, °C.
+    pub max_temperature_c: f64,
+    /// Time above the limit, s.
+    pub above_limit_s: f64,
+    /// Turns decided.
+    pub decisions: u64,
+    /// Turns that waited for the board to cool.
+    pub holds: u64,
+    /// Decisions changed by the supervisor, by reason.
+    pub overruled: BTreeMap<String, u64>,
+}
+
+impl Collector {
+    /// Takes in a turn.
+    pub fn add(&mut self, turn: &TurnRecord) {
+        let m = &turn.step.measurement;
+        self.turns += 1;
+        self.energy_uj += u128::from(m.energy.0);
+        self.active_energy_uj += u128::from(m.active_energy.0);
+        self.span_us += m.idle.micros() + m.prefill.micros() + m.decode.micros();
+        let tokens = u64::from(m.generated_tokens);
+        self.tokens += tokens;
+        self.requests += u64::from(m.requests);
+        self.depth_tokens += tokens * u64::from(turn.step.setting.depth);
+        self.holds += u64::from(turn.step.decision.hold);
+        if let Some(entropy) = m.entropy {
+            self.entropy.0 += f64::from(entropy.0) / 1000.0 * tokens as f64;
+            self.entropy.1 += tokens;
+        }
+        if let Some(reward) = turn.step.reward {
+            self.reward.0 += f64::from(reward.total) / 1e6;
+            self.reward.1 += 1;
+        }
+        if turn.step.decision.reason != Reason::AsRequested {
+            *self.overruled.entry(turn.step.decision.reason).or_default() += 1;
+        }
+        for answer in &turn.answers {
+            self.responses_s.push(answer.response_s);
+            if let Some(right) = answer.right {
+                self.right.0 += u64::from(right);
+                self.right.1 += 1;
+            }
+        }
+    }
+
+    /// Energy per generated token so far, J.
+    #[must_use]
+    pub fn energy_per_token_j(&self) -> Option<f64> {
+        per(self.energy_uj as f64 / 1e6, self.tokens)
+    }
+
+    /// Requests answered so far.
+    #[must_use]
+    pub const fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    /// The figures.
+    #[must_use]
+    pub fn finish(mut self, finished: &Finished) -> Summary {
+        self.responses_s.sort_by(f64::total_cmp);
+        let duration_s = self.span_us as f64 / 1e6;
+        let over = |value: f64| if duration_s > 0.0 { value / duration_s } else { 0.0 };
+        Summary {
+            ending: finished.ending,
+            requests: self.requests,
+            generated_tokens: self.tokens,
+            duration_s,
+            energy_per_token_j: self.energy_per_token_j(),
+            active_energy_per_token_j: per(self.active_energy_uj as f64 / 1e6, self.tokens),
+            energy_per_request_j: per(self.energy_uj as f64 / 1e6, self.requests),
+            mean_power_w: over(self.energy_uj as f64 / 1e6),
+            throughput_tokens_per_s: over(self.tokens as f64),
+            response_p50_s: percentile(&self.responses_s, 50),
+            response_p95_s: percentile(&self.responses_s, 95),
+            mean_batch: per(self.requests as f64, self.turns - self.holds),
+            mean_depth_layers: per(self.depth_tokens as f64, self.tokens),
+            mean_entropy_nats: per(self.entropy.0, self.entropy.1),
+            mean_reward: per(self.reward.0, self.reward.1),
+            right_answers_share: per(self.right.0 as f64, self.right.1),
+            max_temperature_c: finished.peak_c,
+            above_limit_s: finished.above_limit_s,
+            decisions: self.turns,
+            holds: self.holds,
+            overruled: self.overruled.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
+        }
+    }
+}
+
+fn per(sum: f64, count: u64) -> Option<f64> {
+    (count > 0).then(|| sum / count as f64)
+}
+
+/// Nearest-rank percentile of sorted values.
+fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied()
+}
+
+/// Median and 95th percentile of wall-clock decision times, nanoseconds.
+#[must_use]
+pub fn decision_cost_ns(times: &[u64]) -> Option<(u64, u64)> {
+    let mut sorted = times.to_vec();
+    sorted.sort_unstable();
+    let rank = |percent: usize| (sorted.len() * percent).div_ceil(100).max(1) - 1;
+    Some((*sorted.get(rank(50))?, *sorted.get(rank(95))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_nearest_rank() {
+        let values: Vec<f64> = (1..=20).map(f64::from).collect();
+        assert_eq!((percentile(&values, 50), percentile(&values, 95)), (Some(10.0), Some(19.0)));
+        assert_eq!(percentile(&[], 50), None);
+        assert_eq!(decision_cost_ns(&[5, 1, 3]), Some((3, 5)));
+        assert_eq!(decision_cost_ns(&[]), None);
+    }
+}

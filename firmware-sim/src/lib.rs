@@ -1,2 +1,5 @@
 //! Simulated board.
 #![no_std]
+#![forbid(unsafe_code)]
+
+pub mod plant;

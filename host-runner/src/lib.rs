@@ -1,1 +1,3 @@
 //! Host library.
+
+pub mod verify;

@@ -8,6 +8,7 @@
 //! | [`env`] | requests, boards, turns |
 //! | [`grpo`] | training |
 //! | [`quantize`] | the only door from floats to integers |
+//! | [`verify`] | conformance against files of cases |
 //! | [`report`] | tables and figures |
 //! | [`atomic_file`] | files that exist whole or not at all |
 
@@ -19,3 +20,4 @@ pub mod llm;
 pub mod quantize;
 pub mod report;
 pub mod run;
+pub mod verify;

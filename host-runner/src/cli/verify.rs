@@ -1,6 +1,80 @@
+//! `energyllm verify`: conformance against files of recorded truth.
+
+use super::output::Object;
 use super::{Format, Outcome};
-#[derive(Debug, clap::Args)]
-pub struct Arguments {}
-pub fn run(_: &Arguments, _: Format) -> anyhow::Result<Outcome> {
-    Ok(Outcome::Passed)
+use crate::env::profile::BoardProfile;
+use crate::verify::plant;
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// Check parts of the system against recorded truth.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Plant(Plant),
+}
+
+/// Replay a log through the simulated board and compare times, energies and temperatures.
+///
+/// Understands the published logs by their columns: online training, deployment, early-exit
+/// training, and the fan-on and fan-off grids. One session scalar on the launch floor is fitted
+/// and printed; exit code 1 when a limit is not kept.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: energyllm verify plant online_training.csv --json")]
+struct Plant {
+    /// The log.
+    log: PathBuf,
+    /// Board profile.
+    #[arg(long, value_name = "FILE", default_value = "models/boards/agx-orin-hf.toml")]
+    profile: PathBuf,
+    /// Session scalar on the decode launch floor; fitted when absent.
+    #[arg(long, value_name = "SCALE")]
+    floor_scale: Option<f64>,
+    /// Room temperature, °C; fitted when absent.
+    #[arg(long, value_name = "CELSIUS")]
+    ambient: Option<f64>,
+    /// Idle time before every batch, s; default by format, since the logs do not hold it.
+    #[arg(long, value_name = "SECONDS")]
+    gap: Option<f64>,
+}
+
+pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+    match &arguments.what {
+        What::Plant(plant) => run_plant(plant, format),
+    }
+}
+
+fn run_plant(options: &Plant, format: Format) -> anyhow::Result<Outcome> {
+    let within = |name: &str, value: Option<f64>, low: f64, high: f64| match value {
+        Some(value) if !(low..=high).contains(&value) => {
+            Err(anyhow::anyhow!("{name} must lie between {low} and {high}, not {value}"))
+        }
+        _ => Ok(()),
+    };
+    within("--floor-scale", options.floor_scale, 0.1, 10.0)?;
+    within("--ambient", options.ambient, -40.0, 70.0)?;
+    within("--gap", options.gap, 0.0, 600.0)?;
+    let profile = BoardProfile::read(&options.profile)?;
+    let choices = plant::Options { floor_scale: options.floor_scale, ambient_c: options.ambient, gap_s: options.gap };
+    let report = plant::verify_file(&options.log, &profile.plant, &choices)
+        .with_context(|| format!("cannot verify against {}", options.log.display()))?;
+    match format {
+        Format::Text => println!("{report}"),
+        Format::Json => {
+            let mut object = Object::new("verify plant", None, true);
+            for (name, value) in &report.figures {
+                object.figure(name, *value);
+            }
+            object.rows = report.rows.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
+            object.pass = report.pass;
+            object.print()?;
+        }
+    }
+    Ok(if report.pass { Outcome::Passed } else { Outcome::Failed })
 }

@@ -1,0 +1,3 @@
+//! Conformance against recorded truth: `energyllm verify ...`.
+
+pub mod plant;

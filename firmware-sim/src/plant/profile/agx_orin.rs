@@ -76,7 +76,7 @@ fn power() -> Power {
             token_clock_j_per_ghz: 0.005_307,
         },
         prefill: PrefillPower { base_w: 16.0, clock_w_per_ghz: 5.0, clock_squared_w_per_ghz2: 13.0 },
-        leakage: Leakage { reference_c: 77.0, knee_c: 60.0, cool_w_per_k: 0.036, hot_w_per_k: 0.0875 },
+        leakage: Leakage { reference_c: 78.0, knee_c: 60.0, cool_w_per_k: 0.036, hot_w_per_k: 0.0875 },
     }
 }
 

@@ -16,6 +16,8 @@ const ROOM_C: (f64, f64) = (10.0, 40.0);
 const USUAL_ROOM_C: f64 = 25.0;
 /// How far a found switch of the fan may move to where the replay fits best, rows.
 const NUDGE_ROWS: usize = 8;
+/// Rounds of switches by room, room by switches.
+const MAX_ROUNDS: usize = 8;
 
 /// A replayed log.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,10 +44,15 @@ pub(super) fn replay(log: &Log, profile: &Profile, floor_scale: f64, options: &O
     };
     let mut ambient_c = options.ambient_c.unwrap_or(USUAL_ROOM_C);
     let mut segments = Vec::new();
-    // Twice: the second time with the room that the first time found.
-    for _ in 0..2 {
-        segments = fan_state::infer(log, profile, floor_scale, ambient_c, &gaps_s);
-        replay.nudge_switches(&mut segments, ambient_c);
+    // Switches and room depend on each other; they settle within a few rounds.
+    for _ in 0..MAX_ROUNDS {
+        let mut found = fan_state::infer(log, profile, floor_scale, ambient_c, &gaps_s);
+        replay.nudge_switches(&mut found, ambient_c);
+        let settled = spans(&found).eq(spans(&segments));
+        segments = found;
+        if settled {
+            break;
+        }
         ambient_c = fit_room(&segments);
     }
     let residuals_k = replay.residuals_k(&segments, ambient_c);
@@ -127,6 +134,11 @@ impl Replay<'_> {
             segments[switch].first = best;
         }
     }
+}
+
+/// What a segment is, without what was observed in it.
+fn spans(segments: &[Segment]) -> impl Iterator<Item = (usize, usize, u8)> {
+    segments.iter().map(|segment| (segment.first, segment.end, segment.pwm))
 }
 
 fn run_row(plant: &mut Plant, row: &Row, gap_s: f64, batches: u32) -> f64 {

@@ -224,7 +224,7 @@ fn text_survives_the_way_to_tokens_and_back() {
 #[test]
 fn prompts_follow_the_template_of_the_model() {
     let zoo = Zoo::new();
-    let with = |chat_template, seed| zoo.model(&Shape { chat_template, seed, ..SMALL }, 1);
+    let with = |chat_template, seed| zoo.model(&Shape { seed, chat_template, ..SMALL }, 1);
     assert_eq!(prompt::render(&with(None, 1), "hi").unwrap(), "hi");
 
     // llama.cpp recognizes ChatML by its markers.

@@ -3,16 +3,28 @@
 mod support;
 
 use host_runner::llm::gguf::{GgufError, Header};
+use host_runner::llm::prompt::{self, PromptError};
 use host_runner::llm::{
-    Depth, Engine, EngineError, EngineOptions, Model, ModelError, ModelOptions, Prompt, Request, Sampling, prompt,
+    Depth, Engine, EngineError, EngineOptions, Model, ModelError, ModelOptions, Prompt, Request, Sampling,
 };
 use proptest::prelude::*;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use support::{Shape, Writer, Zoo, gguf, load};
 
-const SMALL: Shape =
-    Shape { layers: 2, embd: 32, ff: 32, heads: 4, kv_heads: 2, vocab: 259, context: 512, tied: true, eos: 2, seed: 1 };
+const SMALL: Shape = Shape {
+    layers: 2,
+    embd: 32,
+    ff: 32,
+    heads: 4,
+    kv_heads: 2,
+    vocab: 259,
+    context: 512,
+    tied: true,
+    eos: 2,
+    seed: 1,
+    chat_template: None,
+};
 
 fn load_bytes(zoo: &Zoo, bytes: &[u8]) -> Result<Model, ModelError> {
     let path = zoo.path("file.gguf");
@@ -207,8 +219,21 @@ fn text_survives_the_way_to_tokens_and_back() {
     assert_eq!(model.text(&tokens[1..]), text);
     assert_eq!(model.text(&tokens[1..tokens.len() - 1]), "Grüße,世界\u{fffd}");
     assert_eq!(model.text(&[]), "");
-    // Without a chat template the text is the prompt.
-    assert_eq!(prompt::render(&model, text).unwrap(), text);
+}
+
+#[test]
+fn prompts_follow_the_template_of_the_model() {
+    let zoo = Zoo::new();
+    let with = |chat_template, seed| zoo.model(&Shape { seed, chat_template, ..SMALL }, 1);
+    assert_eq!(prompt::render(&with(None, 1), "hi").unwrap(), "hi");
+
+    // llama.cpp recognizes ChatML by its markers.
+    let chat = with(Some("{% for m in messages %}<|im_start|>{{ m.role }}...{% endfor %}"), 2);
+    let rendered = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n";
+    assert_eq!(prompt::render(&chat, "hi").unwrap(), rendered);
+    assert_eq!(prompt::render(&chat, "").unwrap(), rendered.replace("hi", ""));
+    assert_refused!(prompt::render(&chat, "h\0i"), PromptError::Nul);
+    assert_refused!(prompt::render(&with(Some("{{ own }}"), 3), "hi"), PromptError::UnknownTemplate);
 }
 
 proptest! {

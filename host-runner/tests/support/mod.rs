@@ -24,6 +24,7 @@ pub struct Shape {
     /// This token ends an answer.
     pub eos: u32,
     pub seed: u64,
+    pub chat_template: Option<&'static str>,
 }
 
 impl Default for Shape {
@@ -39,6 +40,7 @@ impl Default for Shape {
             tied: true,
             eos: 2,
             seed: 7,
+            chat_template: None,
         }
     }
 }
@@ -82,6 +84,9 @@ pub fn gguf(shape: &Shape, depth: u32) -> Vec<u8> {
     file.number("llama.vocab_size", shape.vocab);
     file.real("llama.attention.layer_norm_rms_epsilon", 1e-5);
     file.tokenizer(shape);
+    if let Some(template) = shape.chat_template {
+        file.text("tokenizer.chat_template", template);
+    }
 
     // Every tensor has its own stream of random numbers, so that a shallower file holds the same weights.
     let (embd, ff, vocab) = (shape.embd, shape.ff, shape.vocab);

@@ -301,3 +301,25 @@ pub(super) unsafe extern "C" fn on_node(node: *mut sys::ggml_tensor, ask: bool, 
         ask
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_match_as_a_whole() {
+        let node = |text: &[u8]| {
+            // Behind the NUL stands what an earlier, longer name left.
+            let mut name = [b'0'.cast_signed(); 64];
+            for (to, from) in name.iter_mut().zip(text) {
+                *to = from.cast_signed();
+            }
+            name
+        };
+        assert!(NodeName::layer(1).is_of(&node(b"l_out-1\0")));
+        assert!(NodeName::layer(u32::MAX).is_of(&node(b"l_out-4294967295\0")));
+        for other in [&b"l_out-12\0"[..], b"l_out-\0", b"l_out\0", b"attn_out-1\0", b"\0"] {
+            assert!(!NodeName::layer(1).is_of(&node(other)), "{}", other.escape_ascii());
+        }
+    }
+}

@@ -303,8 +303,8 @@ impl ActionSpace {
         let mut rest = index;
         for knob in Knob::ALL.into_iter().rev() {
             let size = self.len(knob);
-            action.set(knob, u8::try_from(rest % size).ok()?);
-            rest /= size;
+            action.set(knob, u8::try_from(rest.checked_rem(size)?).ok()?);
+            rest = rest.checked_div(size)?;
         }
         Some(action)
     }

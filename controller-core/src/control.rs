@@ -2,7 +2,7 @@
 
 use crate::action::{ActionSpace, ActionSpaceError, Decision, Setting};
 use crate::governor::{Governor, Situation};
-use crate::observation::Observer;
+use crate::observation::{MAX_FEATURES, Observation, Observer};
 use crate::record::StepRecord;
 use crate::reward::service::Service;
 use crate::reward::unified::{Outcome, Unified};
@@ -68,7 +68,7 @@ impl core::error::Error for ControllerError {}
 struct Turn {
     decided_at: Instant,
     telemetry: Telemetry,
-    observation: crate::observation::Observation,
+    observation: Observation,
     state: State,
     decision: Decision,
     setting: Setting,
@@ -152,7 +152,7 @@ impl<G: Governor> Controller<G> {
         self.turn = self.actions.setting(decision.applied).map(|setting| Turn {
             decided_at: now,
             telemetry: *telemetry,
-            observation: self.governor.observation().iter().copied().collect(),
+            observation: self.governor.observation().iter().copied().take(MAX_FEATURES).collect(),
             state: self.supervisor.state(),
             decision,
             setting,

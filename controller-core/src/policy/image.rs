@@ -5,7 +5,7 @@
 //! header. The layout is specified in `docs/policy-image.md`.
 
 use crate::action::{Action, ActionSpace, ActionSpaceError, KNOBS, Knob};
-use crate::observation::{FEATURES_VERSION, Layout, LayoutError, ONE, Observation, check_layout};
+use crate::observation::{FEATURES_VERSION, Layout, LayoutError, MAX_FEATURES, ONE, Observation, check_layout};
 use crate::reward::Variant;
 use core::fmt;
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
@@ -184,7 +184,8 @@ impl<'a> Layer<'a> {
 
     /// Bias and weights of every unit.
     fn rows(self) -> impl Iterator<Item = (i32, &'a [u8])> {
-        biases_of(self.biases).zip(self.weights.chunks_exact(self.inputs * 2))
+        // A checked layer has inputs; `max` lets the compiler see that the chunks are not empty.
+        biases_of(self.biases).zip(self.weights.chunks_exact((self.inputs * 2).max(2)))
     }
 }
 
@@ -300,7 +301,7 @@ impl<'a> PolicyImage<'a> {
     /// The examples carried by the image.
     pub fn goldens(&self) -> impl Iterator<Item = Golden> + '_ {
         let inputs = self.header.observation.len() * 2;
-        self.goldens.chunks_exact(golden_len(&self.header)).map(move |bytes| {
+        self.goldens.chunks_exact(golden_len(&self.header).max(1)).map(move |bytes| {
             let (input, output) = bytes.split_at_checked(inputs).unwrap_or((&[], &[]));
             let (indices, crc) = output.split_at_checked(KNOBS).unwrap_or((&[], &[]));
             let mut action = Action::default();
@@ -308,7 +309,7 @@ impl<'a> PolicyImage<'a> {
                 action.set(knob, *index);
             }
             let logits_crc = crc.first_chunk::<4>().map_or(0, |quad| u32::from_le_bytes(*quad));
-            Golden { input: weights_of(input).collect(), output: GoldenOutput { action, logits_crc } }
+            Golden { input: weights_of(input).take(MAX_FEATURES).collect(), output: GoldenOutput { action, logits_crc } }
         })
     }
 }

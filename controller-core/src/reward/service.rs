@@ -94,13 +94,13 @@ impl Service {
     fn response(&self, measurement: &Measurement) -> i32 {
         let limit = i128::from(self.response_limit.micros());
         let over = i128::from(measurement.response.micros()) - limit;
-        penalty(ratio(over, limit).clamp(Fixed::ZERO, Fixed::lit("4")), self.response_weight)
+        penalty(ratio(over, limit).clamp(Fixed::ZERO, const { Fixed::lit("4") }), self.response_weight)
     }
 
     fn temperature(&self, peak: MilliCelsius) -> i32 {
         let above = i128::from(peak.0) - i128::from(self.soft_temperature.0);
         let span = i128::from(self.hard_temperature.0) - i128::from(self.soft_temperature.0);
-        let excess = ratio(above, span).clamp(Fixed::ZERO, Fixed::lit("2"));
+        let excess = ratio(above, span).clamp(Fixed::ZERO, const { Fixed::lit("2") });
         penalty(excess.saturating_mul(excess), self.temperature_weight)
     }
 

@@ -61,8 +61,8 @@ pub fn controller(policy: Policy<'_>) -> Result<Controller<Learned<'_>>, Failure
 /// Runs the loop. Every decision and every reward goes into the digest.
 pub fn run(policy: Policy<'_>, seed: u64) -> Result<Trace, Failure> {
     let mut controller = controller(policy)?;
-    // A hot room, so that the second half needs the supervisor.
-    let conditions = Conditions { ambient_c: 40.0, start_c: 65.0, seed, ..Conditions::default() };
+    // So hot a room that the second half needs the supervisor.
+    let conditions = Conditions { ambient_c: 60.0, start_c: 80.0, seed, ..Conditions::default() };
     let mut board = SimulatedBoard::new(&Profile::agx_orin_hf(), conditions);
     let mut rng = Pcg32::new(seed);
     let mut trace = Trace { digest: Digest::new(), throttled: 0, held: 0, hottest: MilliCelsius(0) };

@@ -1,0 +1,86 @@
+//! The least that firmware of the controller links: parse the shipped policy, run its examples,
+//! decide a turn, settle it. `./x firmware` measures this image and searches it for what must not
+//! be there: a way to panic, floating point, an allocator. It prints nothing, because formatting
+//! would bring the first of them in; the exit code says whether the policy was accepted.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+
+use controller_core::control::{Controller, RewardRule};
+use controller_core::governor::Learned;
+use controller_core::policy::{Policy, PolicyImage};
+use controller_core::reward::Fixed;
+use controller_core::reward::service::Service;
+use controller_core::reward::unified::{Limit, Range, Unified};
+use controller_core::supervisor::Limits;
+use controller_core::telemetry::{Measurement, Reading, Telemetry};
+use controller_core::time::{Duration, Instant};
+use controller_core::units::MilliCelsius;
+use core::hint::black_box;
+
+const IMAGE: &[u8] = include_bytes!("../../../models/policies/service.elp");
+
+/// One turn under each reward. Everything passes through `black_box`: the compiler may assume
+/// nothing about the inputs, so every path that any board could take stays in the image.
+fn turns() -> Option<()> {
+    turn(RewardRule::Service(service()))?;
+    turn(RewardRule::Unified(unified()))
+}
+
+fn turn(reward: RewardRule) -> Option<()> {
+    let policy = Policy::new(PolicyImage::new_checked(black_box(IMAGE)).ok()?).ok()?;
+    let actions = policy.image().header().actions.clone();
+    let governor = Learned::new(policy, &actions).ok()?;
+    let mut controller = Controller::new(governor, actions, black_box(Limits::agx_orin()), black_box(reward)).ok()?;
+    let now = Instant::from_micros(1);
+    let telemetry = Telemetry { temperature: Reading::at(MilliCelsius(45_000), now), ..Telemetry::UNKNOWN };
+    black_box(controller.step(black_box(now), &black_box(telemetry)));
+    black_box(controller.settle(black_box(Measurement::default()))?);
+    Some(())
+}
+
+fn service() -> Service {
+    Service {
+        reference_uj_per_token: 200_000,
+        response_limit: Duration::from_millis(1_800),
+        soft_temperature: MilliCelsius::from_degrees(75),
+        hard_temperature: MilliCelsius::from_degrees(92),
+        quality: heapless::Vec::new(),
+        quality_floor: 980,
+        response_weight: 500,
+        temperature_weight: 500,
+        quality_weight: 5_000,
+    }
+}
+
+fn unified() -> Unified {
+    let range = Range { low: Fixed::ZERO, high: Fixed::ONE };
+    let limit = Limit { limit: Fixed::ZERO, full: Fixed::ONE, weight: Fixed::ONE };
+    Unified {
+        throughput: range,
+        edp_efficiency: range,
+        temperature: range,
+        latency_limit: limit,
+        temperature_limit: limit,
+        power_limit: limit,
+        steepness: Fixed::ONE,
+        entropy_full: Fixed::ONE,
+        entropy_weight: Fixed::ONE,
+    }
+}
+
+#[cfg(not(target_os = "none"))]
+fn main() -> std::process::ExitCode {
+    if turns().is_some() { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
+}
+
+#[cfg(target_os = "none")]
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    use cortex_m_semihosting::debug::{EXIT_FAILURE, EXIT_SUCCESS, exit};
+    // Linked only if something can panic, which the search would then find.
+    use panic_semihosting as _;
+
+    let status = if turns().is_some() { EXIT_SUCCESS } else { EXIT_FAILURE };
+    loop {
+        exit(status);
+    }
+}

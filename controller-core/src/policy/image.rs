@@ -309,7 +309,10 @@ impl<'a> PolicyImage<'a> {
                 action.set(knob, *index);
             }
             let logits_crc = crc.first_chunk::<4>().map_or(0, |quad| u32::from_le_bytes(*quad));
-            Golden { input: weights_of(input).take(MAX_FEATURES).collect(), output: GoldenOutput { action, logits_crc } }
+            Golden {
+                input: weights_of(input).take(MAX_FEATURES).collect(),
+                output: GoldenOutput { action, logits_crc },
+            }
         })
     }
 }

@@ -76,7 +76,8 @@ pub fn run(policy: Policy<'_>, seed: u64) -> Result<Trace, Failure> {
         trace.throttled += u16::from(controller.supervisor().state() == State::Throttled);
         trace.hottest = trace.hottest.max(telemetry.temperature.value().unwrap_or_default());
 
-        let setting = controller.actions().setting(decision.applied).unwrap_or_else(|| unreachable!("applied is valid"));
+        let setting =
+            controller.actions().setting(decision.applied).unwrap_or_else(|| unreachable!("applied is valid"));
         let measurement = if decision.hold {
             board.set_fan(setting.fan_pwm);
             board.idle(1.0);

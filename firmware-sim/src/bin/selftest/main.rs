@@ -4,10 +4,15 @@
 #![deny(unsafe_code)]
 
 mod closed_loop;
+#[cfg(target_os = "none")]
+mod cost;
+#[cfg(target_os = "none")]
+mod counter;
 #[cfg(not(target_os = "none"))]
 mod host;
 #[cfg(target_os = "none")]
-mod instructions;
+#[expect(unsafe_code, reason = "the unused part of the stack has no other name than its addresses")]
+mod stack;
 #[cfg(target_os = "none")]
 #[expect(unsafe_code, reason = "the reset and fault vectors are unsafe by nature")]
 mod target;
@@ -53,6 +58,9 @@ enum Failure {
     Controller(ControllerError),
     /// The output is gone.
     Output,
+    /// Somebody else has the system timer.
+    #[cfg(target_os = "none")]
+    Timer,
 }
 
 impl fmt::Display for Failure {
@@ -62,6 +70,8 @@ impl fmt::Display for Failure {
             Self::Learned(error) => error.fmt(f),
             Self::Controller(error) => error.fmt(f),
             Self::Output => write!(f, "the output cannot be written"),
+            #[cfg(target_os = "none")]
+            Self::Timer => write!(f, "the system timer is already in use, so nothing can be counted"),
         }
     }
 }

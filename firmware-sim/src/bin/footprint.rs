@@ -73,14 +73,28 @@ fn main() -> std::process::ExitCode {
 }
 
 #[cfg(target_os = "none")]
-#[cortex_m_rt::entry]
-fn main() -> ! {
+mod target {
+    use core::fmt::Write;
+    use core::panic::PanicInfo;
     use cortex_m_semihosting::debug::{EXIT_FAILURE, EXIT_SUCCESS, exit};
-    // Linked only if something can panic, which the search would then find.
-    use panic_semihosting as _;
+    use cortex_m_semihosting::hio::hstderr;
 
-    let status = if turns().is_some() { EXIT_SUCCESS } else { EXIT_FAILURE };
-    loop {
-        exit(status);
+    #[cortex_m_rt::entry]
+    fn main() -> ! {
+        let status = if crate::turns().is_some() { EXIT_SUCCESS } else { EXIT_FAILURE };
+        loop {
+            exit(status);
+        }
+    }
+
+    /// Linked only if something can panic, which the search then finds.
+    #[panic_handler]
+    fn panic(info: &PanicInfo<'_>) -> ! {
+        if let Ok(mut stderr) = hstderr() {
+            let _ = writeln!(stderr, "footprint: {info}");
+        }
+        loop {
+            exit(EXIT_FAILURE);
+        }
     }
 }

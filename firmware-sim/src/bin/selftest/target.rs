@@ -1,12 +1,11 @@
-//! The self-test on a bare Cortex-M: console and exit code go through semihosting. A panic ends
-//! in `panic-semihosting`, which prints its message and fails the run.
+//! The self-test on a bare Cortex-M: console and exit code go through semihosting.
 
 use crate::{Failure, cost, selftest};
 use core::fmt::Write;
+use core::panic::PanicInfo;
 use cortex_m_rt::{ExceptionFrame, entry, exception};
 use cortex_m_semihosting::debug::{EXIT_FAILURE, EXIT_SUCCESS, exit};
 use cortex_m_semihosting::hio::{hstderr, hstdout};
-use panic_semihosting as _;
 
 #[entry]
 fn main() -> ! {
@@ -26,6 +25,14 @@ fn run() -> Result<(), Failure> {
     selftest(&mut hstdout().map_err(|()| Failure::Output)?)?;
     // Only this machine knows its costs, so they are no part of the lines that must agree.
     cost::report(&mut hstderr().map_err(|()| Failure::Output)?)
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    complain(format_args!("selftest: {info}"));
+    loop {
+        exit(EXIT_FAILURE);
+    }
 }
 
 /// Without this a fault would spin for ever and nobody would know.

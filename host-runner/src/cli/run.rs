@@ -69,17 +69,17 @@ pub struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Requests to answer; prompts repeat when there are fewer. Default: every prompt once, or
-    /// 3000 of the shipped ones.
+    /// 4800 of the shipped ones.
     #[arg(long)]
     requests: Option<usize>,
     /// Offered load: mean arrivals per second.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 4.0)]
     rate: f64,
     /// The fan fails when this request arrives: a number, or `never`. Default: half way.
     #[arg(long, value_name = "N", value_parser = parse_fan_off)]
     fan_off_at: Option<FanOff>,
     /// Air around the board, °C. The default is a kiosk in the sun.
-    #[arg(long, value_name = "CELSIUS", default_value_t = 40.0)]
+    #[arg(long, value_name = "CELSIUS", default_value_t = 45.0)]
     ambient: f64,
     /// Board temperature at the start, °C. Default: 20 above ambient.
     #[arg(long, value_name = "CELSIUS")]
@@ -103,7 +103,7 @@ pub struct Arguments {
 
 const DEFAULT_MODEL: &str = "models/tiny-llama/tiny-llama-f16.gguf";
 const DEFAULT_PROMPTS: &str = "models/prompts/questions.jsonl";
-const SHIPPED_REQUESTS: usize = 3000;
+const SHIPPED_REQUESTS: usize = 4800;
 
 #[derive(Clone, Copy, Debug)]
 enum FanOff {

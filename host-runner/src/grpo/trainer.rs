@@ -47,8 +47,8 @@ impl Default for Plan {
         Self {
             seed: 1,
             iterations: 300,
-            contexts: 64,
-            group: 12,
+            contexts: 48,
+            group: 10,
             epochs: 4,
             minibatches: 4,
             hidden: vec![32, 32],

@@ -206,7 +206,9 @@ impl Trainer {
                         reference: &references[number],
                     };
                     let mut logit_gradient = gradient(&heads, &sample, coefficients);
-                    logit_gradient.iter_mut().for_each(|g| *g /= batch.len() as f64);
+                    for g in &mut logit_gradient {
+                        *g /= batch.len() as f64;
+                    }
                     self.network.backward(&activations, &logit_gradient, &mut sum);
                 }
                 norms.push(self.optimizer.step(&mut self.network, &sum, learning_rate));

@@ -74,7 +74,7 @@ fn run_pretrain(options: &Pretrain, format: Format) -> anyhow::Result<Outcome> {
     let mut last = None;
     for _ in 0..options.iterations {
         let progress = trainer.iterate();
-        if bar.is_hidden() && progress.iteration % 20 == 0 {
+        if bar.is_hidden() && progress.iteration.is_multiple_of(20) {
             eprintln!(
                 "round {}: reward {:.4} (best of group {:.4}), entropy {:.2} nats, KL {:.4}, gradient {:.3}",
                 progress.iteration,

@@ -18,7 +18,7 @@ pub struct WorldArguments {
     #[arg(long, value_name = "FILE", default_value = "models/tiny-llama/depths.json")]
     pub depths: PathBuf,
     /// Seconds that an action is held when its worth is judged.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 240.0)]
     pub horizon: f64,
 }
 
@@ -35,8 +35,8 @@ impl WorldArguments {
             layout: layout::standard(),
             reward,
             limits,
-            prompt_tokens: (8, 24),
-            answer_tokens: (8, 32),
+            prompt_tokens: (8, 28),
+            answer_tokens: (8, 36),
             horizon_s: self.horizon,
             profile,
         })

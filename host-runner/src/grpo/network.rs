@@ -89,7 +89,9 @@ impl Network {
         for (number, layer) in self.layers.iter().enumerate() {
             let mut output = layer.apply(&current);
             if number < last {
-                output.iter_mut().for_each(|x| *x = x.max(0.0));
+                for x in &mut output {
+                    *x = x.max(0.0);
+                }
             }
             inputs.push(std::mem::replace(&mut current, output));
         }

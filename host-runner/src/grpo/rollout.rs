@@ -14,6 +14,7 @@ use crate::env::service::Service;
 use crate::quantize::real_input;
 use controller_core::action::Action;
 use controller_core::observation::{FeatureRange, Observer};
+use controller_core::reward::MICRO;
 use controller_core::reward::service::Service as ServiceReward;
 use controller_core::rng::Pcg32;
 use controller_core::supervisor::{Limits, Supervisor};
@@ -126,25 +127,35 @@ impl Context {
         turn.measurement
     }
 
-    /// Reward of holding `action` for the horizon, from here. Everything is settled as one long
-    /// turn; the context itself is not changed.
+    /// Reward of holding `action` for the horizon, from here; the context itself is not changed.
+    ///
+    /// Energy, temperature and quality are settled as one long turn. Lateness is settled turn by
+    /// turn and averaged over the requests, so that one unlucky batch does not decide; who still
+    /// waits at the end counts too, so an action cannot look good by leaving requests behind.
     #[must_use]
     pub fn value_of(&self, world: &World, telemetry: &Telemetry, action: Action) -> f64 {
+        let setting = world.profile.actions.setting(action).expect("sampled from the action space");
+        let settle = |measurement: &Measurement| {
+            let settled = world.reward.settle(setting, measurement);
+            settled.expect("the simulator measures temperature, and the quality of every depth is known")
+        };
         let mut trial = self.clone();
         let until = trial.service.now_s() + world.horizon_s;
-        let mut sum = trial.act(world, telemetry, action);
+        let mut whole = trial.act(world, telemetry, action);
+        let mut lateness = Mean::default();
+        lateness.add(settle(&whole).components.response, usize::from(whole.requests));
         while trial.service.now_s() < until && !trial.service.board().is_off() {
             let (telemetry, _) = trial.observe(world);
-            sum = merge(sum, trial.act(world, &telemetry, action));
+            let turn = trial.act(world, &telemetry, action);
+            lateness.add(settle(&turn).components.response, usize::from(turn.requests));
+            whole = merge(whole, turn);
         }
-        // Who still waits has waited: an action must not look fast by leaving requests behind.
-        let backlog = trial.service.queue().oldest_wait_s(trial.service.now_s());
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
-        let backlog = Duration::from_micros((backlog * 1e6) as u64);
-        sum.response = sum.response.max(backlog);
-        let setting = world.profile.actions.setting(action).expect("sampled from the action space");
-        controller_core::reward::reference::service(&world.reward, setting, &sum)
-            .expect("the simulator measures temperature, and the quality of every depth is known")
+        let waited = (trial.service.queue().oldest_wait_s(trial.service.now_s()) * 1e6) as u64;
+        let waiting = Measurement { response: Duration::from_micros(waited), ..whole };
+        lateness.add(settle(&waiting).components.response, trial.service.queue().len());
+        let punctual = Measurement { response: Duration::ZERO, ..whole };
+        (f64::from(settle(&punctual).total) + lateness.value()) / f64::from(MICRO)
     }
 
     /// Tries a group of actions drawn from the policy.
@@ -156,6 +167,24 @@ impl Context {
         let log_probabilities = actions.iter().map(|action| heads.log_probability(*action)).collect();
         let rewards = actions.iter().map(|action| self.value_of(world, &telemetry, *action)).collect();
         (telemetry, Group { observation, actions, log_probabilities, rewards })
+    }
+}
+
+/// A weighted mean; 0 without weights.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mean {
+    sum: f64,
+    weight: f64,
+}
+
+impl Mean {
+    fn add(&mut self, value: i32, weight: usize) {
+        self.sum += f64::from(value) * weight as f64;
+        self.weight += weight as f64;
+    }
+
+    fn value(self) -> f64 {
+        if self.weight > 0.0 { self.sum / self.weight } else { 0.0 }
     }
 }
 

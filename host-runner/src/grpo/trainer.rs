@@ -47,8 +47,8 @@ impl Default for Plan {
         Self {
             seed: 1,
             iterations: 300,
-            contexts: 64,
-            group: 12,
+            contexts: 48,
+            group: 10,
             epochs: 4,
             minibatches: 4,
             hidden: vec![32, 32],
@@ -206,7 +206,9 @@ impl Trainer {
                         reference: &references[number],
                     };
                     let mut logit_gradient = gradient(&heads, &sample, coefficients);
-                    logit_gradient.iter_mut().for_each(|g| *g /= batch.len() as f64);
+                    for g in &mut logit_gradient {
+                        *g /= batch.len() as f64;
+                    }
                     self.network.backward(&activations, &logit_gradient, &mut sum);
                 }
                 norms.push(self.optimizer.step(&mut self.network, &sum, learning_rate));

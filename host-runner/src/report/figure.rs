@@ -84,7 +84,7 @@ impl Figure {
         let areas = body.split_evenly((self.panels.len(), 1));
         for (number, (area, panel)) in areas.iter().zip(&self.panels).enumerate() {
             let last = number + 1 == self.panels.len();
-            self.draw_panel(area, panel, end, last)?;
+            self.draw_panel(area, panel, end, number == 0, last)?;
         }
         root.present()
     }
@@ -98,6 +98,7 @@ impl Figure {
         area: &DrawingArea<B, plotters::coord::Shift>,
         panel: &Panel,
         end: f64,
+        first: bool,
         last: bool,
     ) -> Result<(), DrawingAreaErrorKind<B::ErrorType>> {
         let (low, high) = panel.span();
@@ -117,6 +118,8 @@ impl Figure {
             .label_style(("sans-serif", 13))
             .axis_desc_style(("sans-serif", 14))
             .y_labels(5)
+            .x_label_formatter(&|x| format!("{x:.0}"))
+            .y_label_formatter(&|y| short(*y))
             .draw()?;
         if let Some((moment, name)) = &self.mark {
             let grey = RGBColor(90, 90, 90);
@@ -139,7 +142,8 @@ impl Figure {
                 .label(&line.name)
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(3)));
         }
-        if panel.lines.len() > 1 || panel.limit.is_some() {
+        // The lines of all panels have the same names and colours: one legend is enough.
+        if first {
             chart
                 .configure_series_labels()
                 .position(SeriesLabelPosition::UpperLeft)
@@ -148,6 +152,15 @@ impl Figure {
                 .draw()?;
         }
         Ok(())
+    }
+}
+
+/// As few decimals as the size of a number needs.
+fn short(value: f64) -> String {
+    match value.abs() {
+        size if size >= 20.0 => format!("{value:.0}"),
+        size if size >= 1.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
     }
 }
 

@@ -31,7 +31,8 @@ impl std::fmt::Display for Table {
                 let cell = row.get(column).map_or("", String::as_str);
                 let padding = " ".repeat(width - cell.chars().count());
                 let (before, after) = if column == 0 { ("", padding.as_str()) } else { (padding.as_str(), "") };
-                line += &format!("{}{before}{cell}{after}", if column == 0 { "" } else { "  " });
+                let gap = if column == 0 { "" } else { "  " };
+                line.extend([gap, before, cell, after]);
             }
             writeln!(f, "{}", line.trim_end())?;
             if number == 0 {

@@ -182,7 +182,8 @@ impl Choice {
                 let refused = |source| ChoiceError::Image { path: policy.into(), source };
                 let image = PolicyImage::new_checked(image).map_err(refused)?;
                 let learned = Learned::new(Policy::new(image).map_err(refused)?, actions);
-                AnyGovernor::Learned(learned.map_err(|source| ChoiceError::OtherBoard { path: policy.into(), source })?)
+                let learned = learned.map_err(|source| ChoiceError::OtherBoard { path: policy.into(), source })?;
+                AnyGovernor::Learned(Box::new(learned))
             }
         })
     }
@@ -195,8 +196,8 @@ pub enum AnyGovernor<'a> {
     Fixed(Fixed),
     /// A thermostat.
     TwoRule(TwoRule),
-    /// A policy.
-    Learned(Learned<'a>),
+    /// A policy; boxed, since it is much larger than the others.
+    Learned(Box<Learned<'a>>),
 }
 
 impl Governor for AnyGovernor<'_> {

@@ -3,8 +3,9 @@
 use super::TurnRecord;
 use crate::report::figure::{Figure, Line, Panel};
 
-/// Turns over which the energy per token is averaged, so that single batches do not hide the trend.
-const ENERGY_WINDOW: usize = 20;
+/// Turns over which batch and energy per token are averaged, so that the chance of single batches
+/// does not hide the trend.
+const WINDOW: usize = 50;
 
 /// One line per run in every panel; all times are the board's.
 #[must_use]
@@ -23,9 +24,9 @@ pub fn of_runs(runs: &[(String, &[TurnRecord])], limit_c: f64, place: &str) -> F
     };
     let mut temperature = panel("die, °C", false, &|turn| turn.die_c);
     temperature.limit = Some((limit_c, format!("limit {limit_c} °C")));
-    let energy = Panel {
-        label: "J/token".to_owned(),
-        lines: runs.iter().map(|(name, turns)| Line { name: name.clone(), points: energy_per_token(turns) }).collect(),
+    let sliding = |label: &str, value: &dyn Fn(&[TurnRecord]) -> Option<f64>| Panel {
+        label: label.to_owned(),
+        lines: runs.iter().map(|(name, turns)| Line { name: name.clone(), points: windowed(turns, value) }).collect(),
         limit: None,
         steps: false,
     };
@@ -37,9 +38,9 @@ pub fn of_runs(runs: &[(String, &[TurnRecord])], limit_c: f64, place: &str) -> F
             temperature,
             panel("prefill, MHz", true, &|turn| f64::from(turn.step.setting.prefill.0) / 1000.0),
             panel("decode, MHz", true, &|turn| f64::from(turn.step.setting.decode.0) / 1000.0),
-            panel("batch", true, &|turn| f64::from(turn.step.measurement.requests)),
+            sliding("batch (mean of 50)", &mean_batch),
             panel("layers", true, &|turn| f64::from(turn.step.setting.depth)),
-            energy,
+            sliding("J/token (over 50)", &energy_per_token),
         ],
         mark: failed.min_by(f64::total_cmp).map(|at| (at, "fan fails".to_owned())),
     }
@@ -49,15 +50,19 @@ fn seconds(turn: &TurnRecord) -> f64 {
     turn.step.decided_at.micros() as f64 / 1e6
 }
 
-/// Energy per token over a sliding window of turns.
-fn energy_per_token(turns: &[TurnRecord]) -> Vec<(f64, f64)> {
-    let windows = turns.windows(ENERGY_WINDOW.min(turns.len().max(1)));
-    windows
-        .filter_map(|window| {
-            let energy: u64 = window.iter().map(|turn| turn.step.measurement.energy.0).sum();
-            let tokens: u64 = window.iter().map(|turn| u64::from(turn.step.measurement.generated_tokens)).sum();
-            let last = window.last()?;
-            (tokens > 0).then(|| (seconds(last), energy as f64 / 1e6 / tokens as f64))
-        })
-        .collect()
+/// A value over every window of turns, at the time of the last one.
+fn windowed(turns: &[TurnRecord], value: &dyn Fn(&[TurnRecord]) -> Option<f64>) -> Vec<(f64, f64)> {
+    let windows = turns.windows(WINDOW.min(turns.len().max(1)));
+    windows.filter_map(|window| Some((seconds(window.last()?), value(window)?))).collect()
+}
+
+fn energy_per_token(window: &[TurnRecord]) -> Option<f64> {
+    let energy: u64 = window.iter().map(|turn| turn.step.measurement.energy.0).sum();
+    let tokens: u64 = window.iter().map(|turn| u64::from(turn.step.measurement.generated_tokens)).sum();
+    (tokens > 0).then(|| energy as f64 / 1e6 / tokens as f64)
+}
+
+fn mean_batch(window: &[TurnRecord]) -> Option<f64> {
+    let requests: u64 = window.iter().map(|turn| u64::from(turn.step.measurement.requests)).sum();
+    (!window.is_empty()).then(|| requests as f64 / window.len() as f64)
 }

@@ -1,0 +1,204 @@
+//! One job: read and check everything, then run each governor over the same requests.
+
+use super::present::{progress_bar, show_progress};
+use super::{Arguments, DEFAULT_PROMPTS, FanOff, SHIPPED_REQUESTS, STOP};
+use crate::atomic_file::AtomicFile;
+use crate::env::profile::BoardProfile;
+use crate::env::quality::Quality;
+use crate::env::queue::Queue;
+use crate::env::service::Service;
+use crate::llm::{Model, ModelOptions};
+use crate::run::choice::{Choice, ChoiceError};
+use crate::run::llama::{Llama, LlamaOptions};
+use crate::run::prompts::{self, Prompt};
+use crate::run::record::{Header, RecordFile};
+use crate::run::summary::{Collector, Summary, decision_cost_ns};
+use crate::run::{Course, TurnRecord, serve};
+use anyhow::Context as _;
+use controller_core::control::{Controller, RewardRule};
+use controller_core::reward::service::Service as ServiceReward;
+use controller_core::supervisor::Limits;
+use controller_core::units::MilliCelsius;
+use firmware_sim::board::SimulatedBoard;
+use firmware_sim::plant::Conditions;
+use sha2::{Digest, Sha256};
+use std::path::Path;
+use std::time::Instant;
+
+/// Everything read and checked before the first batch.
+pub(super) struct Job<'a> {
+    pub(super) options: &'a Arguments,
+    pub(super) profile: BoardProfile,
+    pub(super) quality: Quality,
+    pub(super) model: Model,
+    pub(super) prompts: Vec<Prompt>,
+    pub(super) image: Vec<u8>,
+    pub(super) requests: usize,
+    pub(super) fan_off_at: Option<usize>,
+    pub(super) limits: Limits,
+}
+
+/// One governor's run.
+pub(super) struct Run {
+    pub(super) governor: Choice,
+    pub(super) summary: Summary,
+    pub(super) turns: Vec<TurnRecord>,
+    pub(super) decision_ns: Option<(u64, u64)>,
+    pub(super) wall_s: f64,
+}
+
+impl<'a> Job<'a> {
+    pub(super) fn prepare(options: &'a Arguments) -> anyhow::Result<Self> {
+        let plausible = |what: &str, value: f64, low: f64, high: f64| {
+            anyhow::ensure!((low..=high).contains(&value), "{what} must lie between {low} and {high}, not {value}");
+            Ok(())
+        };
+        plausible("--ambient", options.ambient, -40.0, 70.0)?;
+        plausible("--start", options.start(), -40.0, 100.0)?;
+        plausible("--rate", options.rate, 1e-3, 1e3)?;
+        anyhow::ensure!(options.requests != Some(0), "--requests must be at least 1");
+        anyhow::ensure!(options.max_new_tokens > 0, "--max-new-tokens must be at least 1");
+        let profile = BoardProfile::read(&options.board)?;
+        let prompts = prompts::read(&options.prompts)?;
+        let shipped = options.prompts == Path::new(DEFAULT_PROMPTS);
+        let requests = options.requests.unwrap_or(if shipped { SHIPPED_REQUESTS } else { prompts.len() });
+        let fan_off_at = match options.fan_off_at {
+            None => Some(requests / 2),
+            Some(FanOff::At(request)) => Some(request),
+            Some(FanOff::Never) => None,
+        };
+        let image = if options.governor == Choice::Learned { read_policy(&options.policy)? } else { Vec::new() };
+        let full = profile.actions.depth.last().copied().unwrap_or(1);
+        let quality = quality_beside(&options.model, full)?;
+        let min_depth = if options.any_depth { 1 } else { quality.floor(full, profile.service.quality_floor) };
+        let temperature = match options.limit {
+            None => profile.limits.temperature,
+            Some(limit) => {
+                plausible("--limit", limit, 40.0, 105.0)?;
+                #[expect(clippy::cast_possible_truncation, reason = "checked above")]
+                let limit = MilliCelsius((limit * 1000.0).round() as i32);
+                limit
+            }
+        };
+        let limits = Limits { min_depth, temperature, ..profile.limits };
+        // An output folder that cannot be written must not cost a whole run.
+        let probe = AtomicFile::create(&options.out.join("record.jsonl"))?;
+        drop(probe);
+        let model = Model::load(&options.model, &ModelOptions::default())?;
+        Ok(Self { options, profile, quality, model, prompts, image, requests, fan_off_at, limits })
+    }
+
+    fn reward(&self) -> RewardRule {
+        let depths = &self.profile.actions.depth;
+        let full = depths.last().copied().unwrap_or(1);
+        let quality = self.quality.table(depths, full);
+        RewardRule::Service(ServiceReward { quality, ..self.profile.service.clone() })
+    }
+
+    /// Runs one governor from a fresh board over the same requests.
+    pub(super) fn serve(&self, choice: Choice) -> anyhow::Result<Run> {
+        let options = self.options;
+        let governor = choice.build(&self.profile.actions, &options.policy, &self.image)?;
+        let mut controller = Controller::new(governor, self.profile.actions.clone(), self.limits, self.reward())?;
+        let full_depth = self.profile.actions.depth.last().copied().unwrap_or(1);
+        let answers = Llama::new(
+            &self.model,
+            &self.prompts,
+            &LlamaOptions {
+                max_batch: self.profile.actions.batch.last().copied().unwrap_or(1),
+                context: options.context,
+                max_new_tokens: options.max_new_tokens,
+                threads: options.threads,
+                full_depth,
+            },
+            &STOP,
+        )?;
+        let conditions = Conditions {
+            ambient_c: options.ambient,
+            start_c: options.start(),
+            seed: options.seed,
+            limit_c: f64::from(self.limits.temperature.0) / 1000.0,
+            ..Conditions::default()
+        };
+        let board = SimulatedBoard::new(&self.profile.plant, conditions);
+        let mut service = Service::new(board, Queue::new(options.rate, self.requests, options.seed), answers);
+        let course = Course { prompts: &self.prompts, fan_off_at: self.fan_off_at, stop: &STOP };
+        let mut record =
+            RecordFile::create(&options.out.join(file_name("record", &choice, "jsonl")), &self.header(&choice)?)?;
+        let bar = progress_bar(self.requests, &choice)?;
+        let started = Instant::now();
+        let mut collector = Collector::default();
+        let mut turns = Vec::new();
+        let finished = serve(&mut service, &mut controller, &course, |turn| {
+            record.turn(turn)?;
+            collector.add(turn);
+            show_progress(&bar, turn, &collector, self.requests);
+            turns.push(turn.clone());
+            Ok(())
+        })?;
+        bar.finish_and_clear();
+        let summary = collector.finish(&finished);
+        record.finish(&summary)?;
+        let wall_s = started.elapsed().as_secs_f64();
+        Ok(Run { governor: choice, summary, turns, decision_ns: decision_cost_ns(&finished.decision_ns), wall_s })
+    }
+
+    fn header(&self, governor: &Choice) -> anyhow::Result<Header> {
+        let options = self.options;
+        Ok(Header {
+            record: "energyllm-run",
+            format: 1,
+            version: env!("CARGO_PKG_VERSION"),
+            seed: options.seed,
+            simulated: true,
+            board: self.profile.plant.name.to_string(),
+            board_sha256: sha256_of(&options.board)?,
+            governor: governor.to_string(),
+            policy_sha256: (*governor == Choice::Learned).then(|| hex(&self.image)),
+            model: self.model.name().to_owned(),
+            model_sha256: self.model.sha256()?,
+            prompts_sha256: sha256_of(&options.prompts)?,
+            requests: self.requests,
+            rate_per_s: options.rate,
+            fan_off_at: self.fan_off_at,
+            ambient_c: options.ambient,
+            start_c: options.start(),
+            max_new_tokens: options.max_new_tokens,
+            min_depth: self.limits.min_depth,
+        })
+    }
+}
+
+/// `record.jsonl` for the main governor's sake of a stable name; others carry theirs.
+fn file_name(stem: &str, governor: &Choice, extension: &str) -> String {
+    match governor {
+        Choice::Learned => format!("{stem}.{extension}"),
+        other => format!("{stem}-{}.{extension}", other.to_string().replace([':', ','], "-")),
+    }
+}
+
+fn read_policy(path: &Path) -> Result<Vec<u8>, ChoiceError> {
+    std::fs::read(path).map_err(|source| ChoiceError::Read { path: path.into(), source })
+}
+
+/// The quality file beside the model; a model without one runs at full depth.
+fn quality_beside(model: &Path, full: u16) -> anyhow::Result<Quality> {
+    let path = model.with_file_name("depths.json");
+    if path.exists() {
+        return Ok(Quality::read(&path)?);
+    }
+    tracing::warn!(
+        "no {} beside the model: nobody knows its quality at other depths, so it runs at full depth",
+        path.display()
+    );
+    Ok(Quality::only_full_depth(full))
+}
+
+fn sha256_of(path: &Path) -> anyhow::Result<String> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(hex(&bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}

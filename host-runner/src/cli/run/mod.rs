@@ -1,0 +1,140 @@
+//! `energyllm run`: the main job.
+
+mod job;
+mod present;
+
+use super::{Format, Outcome};
+use crate::run::Ending;
+use crate::run::choice::{Choice, PUBLISHED_BEST};
+use anyhow::Context as _;
+use clap::Args;
+use job::Job;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Answer prompts in batches under a governor, on the simulated board.
+///
+/// llama.cpp really answers every prompt, at the depth and batch that the governor chose; the
+/// simulated board turns clocks, batch and depth into time, energy and heat. Half way the fan
+/// fails, and the governor has to cope.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  energyllm run                                    the shipped prompts under the shipped policy
+  energyllm run --compare                          beside the published best static setting and max
+  energyllm run --prompts my.txt --fan-off-at never    your own prompts, one per line
+  energyllm run --governor fixed:7,6,32,16         prefill clock 7, decode clock 6, batch 32, 16 layers")]
+pub struct Arguments {
+    /// Language model: a GGUF file of a Llama architecture.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_MODEL)]
+    model: PathBuf,
+    /// Prompts: JSON lines with "prompt" and, if known, "answer"; or plain text, one per line.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PROMPTS)]
+    prompts: PathBuf,
+    /// Board profile.
+    #[arg(long, value_name = "FILE", default_value = "models/boards/agx-orin-hf.toml")]
+    board: PathBuf,
+    /// Policy image for the governor `learned`.
+    #[arg(long, value_name = "FILE", default_value = "models/policies/service.elp")]
+    policy: PathBuf,
+    /// Who chooses: learned, max, min, two-rule, or fixed:P,D,B,L[,FAN].
+    #[arg(long, default_value = "learned", value_parser = Choice::from_str)]
+    governor: Choice,
+    /// Run `fixed:7,6,32,16` and `max` on the same requests and show all side by side.
+    #[arg(long)]
+    compare: bool,
+    /// Folder for record, answers and figure.
+    #[arg(long, value_name = "DIR", default_value = "out/run")]
+    out: PathBuf,
+    /// Seed of arrivals and of the board's noise.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Requests to answer; prompts repeat when there are fewer. Default: every prompt once, or
+    /// 4800 of the shipped ones.
+    #[arg(long)]
+    requests: Option<usize>,
+    /// Offered load: mean arrivals per second.
+    #[arg(long, default_value_t = 4.0)]
+    rate: f64,
+    /// The fan fails when this request arrives: a number, or `never`. Default: half way.
+    #[arg(long, value_name = "N", value_parser = parse_fan_off)]
+    fan_off_at: Option<FanOff>,
+    /// Air around the board, °C. The default is a kiosk in the sun.
+    #[arg(long, value_name = "CELSIUS", default_value_t = 45.0)]
+    ambient: f64,
+    /// Board temperature at the start, °C. Default: 20 above ambient.
+    #[arg(long, value_name = "CELSIUS")]
+    start: Option<f64>,
+    /// Temperature that must never be reached, °C. Default: the board profile's.
+    #[arg(long, value_name = "CELSIUS")]
+    limit: Option<f64>,
+    /// Most tokens of an answer.
+    #[arg(long, default_value_t = 64)]
+    max_new_tokens: u32,
+    /// Tokens of one request, prompt and answer together.
+    #[arg(long, default_value_t = 256)]
+    context: u32,
+    /// CPU threads of llama.cpp. They spin: never more than free cores.
+    #[arg(long, default_value_t = 1)]
+    threads: u32,
+    /// Let the governor choose depths below the model's quality floor.
+    #[arg(long)]
+    any_depth: bool,
+}
+
+const DEFAULT_MODEL: &str = "models/tiny-llama/tiny-llama-f16.gguf";
+const DEFAULT_PROMPTS: &str = "models/prompts/questions.jsonl";
+const SHIPPED_REQUESTS: usize = 4800;
+
+#[derive(Clone, Copy, Debug)]
+enum FanOff {
+    At(usize),
+    Never,
+}
+
+fn parse_fan_off(text: &str) -> Result<FanOff, String> {
+    match text {
+        "never" => Ok(FanOff::Never),
+        _ => text.parse().map(FanOff::At).map_err(|_| "give the number of a request, or `never`".to_owned()),
+    }
+}
+
+/// Set by Ctrl-C and SIGTERM.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+    let job = Job::prepare(options)?;
+    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
+    let mut governors = vec![options.governor.clone()];
+    if options.compare {
+        let others = [PUBLISHED_BEST, Choice::Max];
+        governors.extend(others.into_iter().filter(|other| *other != options.governor));
+    }
+    // Every governor is made before the first batch, so that a bad one costs no time.
+    for governor in &governors {
+        governor.build(&job.profile.actions, &options.policy, &job.image)?;
+    }
+    let mut results = Vec::new();
+    for governor in governors {
+        let result = job.serve(governor)?;
+        let interrupted = result.summary.ending == Ending::Interrupted;
+        results.push(result);
+        if interrupted {
+            eprintln!("stopped by the user; what was answered so far is recorded");
+            break;
+        }
+    }
+    job.draw(&results)?;
+    match format {
+        Format::Json => job.object(&results).print()?,
+        Format::Text => job.print(&results),
+    }
+    Ok(Outcome::Passed)
+}
+
+impl Arguments {
+    fn start(&self) -> f64 {
+        self.start.unwrap_or(self.ambient + 20.0)
+    }
+}

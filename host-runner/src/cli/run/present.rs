@@ -1,0 +1,145 @@
+//! What a run shows: progress, summary table, JSON object, figure.
+
+use super::super::output::Object;
+use super::job::{Job, Run};
+use crate::report::table::{Table, number};
+use crate::run::choice::Choice;
+use crate::run::summary::{Collector, Summary};
+use crate::run::{AnswerRecord, Ending, TurnRecord, figure};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+
+impl Job<'_> {
+    pub(super) fn draw(&self, results: &[Run]) -> anyhow::Result<()> {
+        let limit_c = f64::from(self.limits.temperature.0) / 1000.0;
+        let runs: Vec<(String, &[TurnRecord])> =
+            results.iter().map(|result| (result.governor.to_string(), result.turns.as_slice())).collect();
+        let place = format!("{} °C ambient, {} requests/s", self.options.ambient, self.options.rate);
+        figure::of_runs(&runs, limit_c, &place).draw(&self.options.out.join("run.png"))?;
+        Ok(())
+    }
+
+    pub(super) fn object(&self, results: &[Run]) -> Object {
+        let mut object = Object::new("run", Some(self.options.seed), true);
+        let value = |summary: &Summary| serde_json::to_value(summary).expect("a summary is plain data");
+        if let Some(serde_json::Value::Object(figures)) = results.first().map(|result| value(&result.summary)) {
+            object.figures = figures;
+        }
+        object.rows = results
+            .iter()
+            .map(|result| serde_json::json!({ "governor": result.governor.to_string(), "figures": value(&result.summary) }))
+            .collect();
+        let wall = results.iter().map(|result| {
+            let (p50, p95) = result.decision_ns.unzip();
+            serde_json::json!({
+                "governor": result.governor.to_string(), "run_s": result.wall_s,
+                "decision_p50_ns": p50, "decision_p95_ns": p95,
+            })
+        });
+        object.wall("runs", wall.collect::<Vec<_>>());
+        object.wall("out", self.options.out.display().to_string());
+        object
+    }
+
+    pub(super) fn print(&self, results: &[Run]) {
+        println!(
+            "{} prompts answered by {} ({}, {} layers) on the simulated board {}",
+            self.prompts.len(),
+            self.options.model.display(),
+            self.model.description(),
+            self.model.n_layer(),
+            self.profile.plant.name
+        );
+        println!(
+            "{} requests at {}/s, {} °C ambient, {}, depth floor {} layers, seed {}\n",
+            self.requests,
+            self.options.rate,
+            self.options.ambient,
+            self.fan_off_at.map_or("fan working".to_owned(), |request| format!("fan fails at request {request}")),
+            self.limits.min_depth,
+            self.options.seed
+        );
+        let answers = results.first().map(|result| result.turns.iter().flat_map(|turn| &turn.answers));
+        for AnswerRecord { prompt, text, .. } in answers.into_iter().flatten().take(3) {
+            println!("  {prompt}\n  > {text}\n");
+        }
+        print!("{}", summary_table(results));
+        println!("\nall but the decision times: simulated board. record and figure: {}", self.options.out.display());
+    }
+}
+
+/// The figures that people ask for first, one column per governor.
+fn summary_table(results: &[Run]) -> Table {
+    let mut table = Table::new(
+        std::iter::once("simulated board".to_owned()).chain(results.iter().map(|result| result.governor.to_string())),
+    );
+    let mut row = |name: &str, cell: &dyn Fn(&Summary) -> String| {
+        table.row(std::iter::once(name.to_owned()).chain(results.iter().map(|result| cell(&result.summary))));
+    };
+    row("energy per token, J", &|s| number(s.energy_per_token_j, 4));
+    row("  of it while a batch runs, J", &|s| number(s.active_energy_per_token_j, 4));
+    row("energy per request, J", &|s| number(s.energy_per_request_j, 2));
+    row("mean power, W", &|s| number(Some(s.mean_power_w), 2));
+    row("tokens per second", &|s| number(Some(s.throughput_tokens_per_s), 1));
+    row("response p50, s", &|s| number(s.response_p50_s, 2));
+    row("response p95, s", &|s| number(s.response_p95_s, 2));
+    row("mean batch", &|s| number(s.mean_batch, 2));
+    row("mean depth, layers", &|s| number(s.mean_depth_layers, 2));
+    row("mean entropy, nats", &|s| number(s.mean_entropy_nats, 3));
+    row("right answers, %", &|s| number(s.right_answers_share.map(|share| share * 100.0), 1));
+    row("mean reward (service)", &|s| number(s.mean_reward, 4));
+    row("highest temperature, °C", &|s| number(Some(s.max_temperature_c), 2));
+    row("time above the limit, s", &|s| number(Some(s.above_limit_s), 1));
+    row("requests answered", &|s| s.requests.to_string());
+    row("decisions", &|s| s.decisions.to_string());
+    row("  overruled by the supervisor", &|s| s.overruled.values().sum::<u64>().to_string());
+    let reasons: std::collections::BTreeSet<&String> =
+        results.iter().flat_map(|r| r.summary.overruled.keys()).collect();
+    for reason in reasons {
+        row(&format!("    {reason}"), &|s| s.overruled.get(reason).copied().unwrap_or(0).to_string());
+    }
+    row("length of the run, s", &|s| number(Some(s.duration_s), 0));
+    row("ended", &|s| match s.ending {
+        Ending::Complete => "complete".to_owned(),
+        Ending::Interrupted => "stopped".to_owned(),
+        Ending::BoardOff => "board shut down".to_owned(),
+        Ending::CannotCool => "too hot to work".to_owned(),
+    });
+    let cost = |result: &Run| result.decision_ns.map_or("-".to_owned(), |(p50, p95)| format!("{p50} / {p95}"));
+    table.row(
+        std::iter::once("decision p50 / p95, cold caches, ns (this machine)".to_owned())
+            .chain(results.iter().map(cost)),
+    );
+    let wall = |result: &Run| format!("{:.1}", result.wall_s);
+    table.row(std::iter::once("took, s (this machine)".to_owned()).chain(results.iter().map(wall)));
+    table
+}
+
+pub(super) fn progress_bar(requests: usize, governor: &Choice) -> anyhow::Result<ProgressBar> {
+    let bar = ProgressBar::new(requests as u64);
+    bar.set_style(ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {msg} (eta {eta})")?);
+    bar.set_prefix(governor.to_string());
+    Ok(bar)
+}
+
+/// A moving line on a terminal, twenty plain lines otherwise.
+pub(super) fn show_progress(bar: &ProgressBar, turn: &TurnRecord, collector: &Collector, requests: usize) {
+    let setting = &turn.step.setting;
+    let line = format!(
+        "{:.1} °C, {} MHz/{} MHz, batch {}, {} layers, {} J/token{}",
+        turn.die_c,
+        setting.prefill.0 / 1000,
+        setting.decode.0 / 1000,
+        turn.step.measurement.requests,
+        setting.depth,
+        number(collector.energy_per_token_j(), 4),
+        if turn.fan_working { "" } else { ", fan dead" }
+    );
+    let before = bar.position();
+    bar.set_position(collector.requests());
+    let twentieth = |position: u64| position * 20 / (requests as u64).max(1);
+    if !std::io::stderr().is_terminal() && twentieth(before) != twentieth(collector.requests()) {
+        eprintln!("{} {}/{requests}: {line}", bar.prefix(), collector.requests());
+    }
+    bar.set_message(line);
+}

@@ -103,8 +103,10 @@ impl Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {
     /// GPU clock for prefill.
+    #[serde(rename = "prefill_khz")]
     pub prefill: KiloHertz,
     /// GPU clock for decode.
+    #[serde(rename = "decode_khz")]
     pub decode: KiloHertz,
     /// Most requests answered together.
     pub batch: u16,

@@ -132,9 +132,11 @@ impl<G: Governor> Controller<G> {
     pub fn new(governor: G, actions: ActionSpace, limits: Limits, reward: RewardRule) -> Result<Self, ControllerError> {
         actions.check().map_err(ControllerError::Actions)?;
         let supervisor = Supervisor::new(limits).map_err(ControllerError::Limits)?;
-        if let RewardRule::Service(service) = &reward {
-            service.check().map_err(ControllerError::Reward)?;
+        match &reward {
+            RewardRule::Service(service) => service.check(),
+            RewardRule::Unified(unified) => unified.check(),
         }
+        .map_err(ControllerError::Reward)?;
         Ok(Self { governor, actions, supervisor, reward, observer: Observer::default(), turn: None, sequence: 0 })
     }
 

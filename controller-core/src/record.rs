@@ -14,6 +14,7 @@ pub struct StepRecord {
     /// Number of the turn, from 0.
     pub sequence: u32,
     /// When the decision was made.
+    #[serde(rename = "decided_at_us")]
     pub decided_at: Instant,
     /// What was known then.
     pub telemetry: Telemetry,
@@ -27,6 +28,7 @@ pub struct StepRecord {
     pub setting: Setting,
     /// What the turn cost.
     pub measurement: Measurement,
-    /// What it was worth; `None` when it cannot be scored (a hold, or no temperature).
+    /// What it was worth, in millionths; `None` when it cannot be scored: a hold, no temperature,
+    /// or a depth whose quality is unknown.
     pub reward: Option<Reward>,
 }

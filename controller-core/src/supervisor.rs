@@ -27,8 +27,11 @@ use serde::{Deserialize, Serialize};
 ///              predicted ≥ hold limit    ▼    │ predicted < hold limit - hysteresis
 ///                                      Critical
 ///
-///   any state ── temperature missing or too old ──▶ Failsafe ── fresh again ──▶ Throttled, cap 0
+///   any state but Boot ── temperature missing or too old ──▶ Failsafe ── fresh again ──▶ Throttled, cap 0
 /// ```
+///
+/// Whatever the state, a prediction at or above the hold limit leads to Critical, and Boot goes
+/// straight to Throttled when the first temperature asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
     /// No temperature yet: safest action.
@@ -279,7 +282,10 @@ impl Supervisor {
                     fan: actions.last(Knob::Fan),
                     ..within
                 };
-                (capped, false, self.cap_reason)
+                let slower = capped.prefill < within.prefill || capped.decode < within.decode;
+                // The fan belongs to the cap, so a raised fan alone has the cap's reason as well.
+                let reason = if slower || within == requested { self.cap_reason } else { allowed };
+                (capped, false, reason)
             }
             State::Critical => (actions.safest(), true, Reason::ThermalHold),
             State::Boot => (actions.safest(), false, Reason::Boot),

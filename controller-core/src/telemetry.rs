@@ -14,6 +14,7 @@ pub enum Reading<T> {
         /// What it said.
         value: T,
         /// When it was sampled.
+        #[serde(rename = "taken_at_us")]
         taken_at: Instant,
     },
     /// There is no value.
@@ -60,16 +61,20 @@ impl<T: Copy> Reading<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Telemetry {
     /// Junction temperature, the hottest sensor of the module (Jetson zone `tj`).
+    #[serde(rename = "temperature_mc")]
     pub temperature: Reading<MilliCelsius>,
     /// Total power of the module's rails, averaged over the last interval.
+    #[serde(rename = "power_mw")]
     pub power: Reading<MilliWatts>,
     /// GPU clock as read back from the board.
+    #[serde(rename = "gpu_clock_khz")]
     pub gpu_clock: Reading<KiloHertz>,
     /// Fan drive as read back, 0 (stopped or failed) to 255 (full).
     pub fan_pwm: Reading<u8>,
     /// Requests waiting for an answer.
     pub queue: u16,
     /// Recent arrival rate of requests.
+    #[serde(rename = "offered_load_mreq_per_s")]
     pub offered_load: MilliRequestsPerSecond,
 }
 
@@ -95,20 +100,29 @@ pub struct Measurement {
     /// Tokens generated, all requests together.
     pub generated_tokens: u32,
     /// Time of the prefill phase.
+    #[serde(rename = "prefill_us")]
     pub prefill: Duration,
     /// Time of the decode phase.
+    #[serde(rename = "decode_us")]
     pub decode: Duration,
     /// Time the board waited, without a batch, since the previous turn ended.
+    #[serde(rename = "idle_us")]
     pub idle: Duration,
     /// Longest time from the arrival of a request of this batch to its answer.
+    #[serde(rename = "response_us")]
     pub response: Duration,
     /// Energy of the module's rails and the fan over `idle + prefill + decode`.
+    #[serde(rename = "energy_uj")]
     pub energy: MicroJoules,
     /// The part of `energy` that was spent in prefill and decode.
+    #[serde(rename = "active_energy_uj")]
     pub active_energy: MicroJoules,
-    /// Highest temperature sampled during the turn.
+    /// Highest temperature of the turn: the highest sample, or the true peak where a simulated
+    /// board knows it.
+    #[serde(rename = "peak_temperature_mc")]
     pub peak_temperature: Option<MilliCelsius>,
     /// Mean entropy of the next-token distributions of the batch.
+    #[serde(rename = "entropy_mnat")]
     pub entropy: Option<MilliNats>,
 }
 

@@ -68,7 +68,9 @@ impl SimulatedBoard {
         self.watch(interval);
     }
 
-    /// Runs the prefill of a batch at the setting's prefill clock and fan.
+    /// Runs the prefill of a batch at the setting's prefill clock and fan. `prompt_tokens` are those
+    /// of all sequences together. (The engine behind the published logs padded prompts to the
+    /// longest; ours does not, so it prefills fewer tokens for the same prompts.)
     pub fn prefill(&mut self, setting: &Setting, sequences: u16, prompt_tokens: u32) {
         self.plant.set_fan_pwm_floor(setting.fan_pwm);
         self.set_clock(setting.prefill);

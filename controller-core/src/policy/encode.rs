@@ -1,7 +1,9 @@
 //! Writing a policy image into a buffer. The only writer of the format, next to its only reader.
 
 use super::Policy;
-use super::image::{Header, ImageError, MAGIC, PREFIX_LEN, PolicyImage, VERSION, checksum, padded, schema_hash};
+use super::image::{
+    Header, ImageError, MAGIC, MAX_GOLDENS, PREFIX_LEN, PolicyImage, VERSION, checksum, padded, schema_hash,
+};
 use crate::action::Knob;
 use core::fmt;
 
@@ -71,7 +73,7 @@ pub fn encode(
     let bare = Header { goldens: 0, ..header.clone() };
     let length = encode_parameters(&bare, layers, buffer)?;
     seal(&bare, length, buffer)?;
-    let mut outputs = heapless::Vec::<_, 256>::new();
+    let mut outputs = heapless::Vec::<_, MAX_GOLDENS>::new();
     {
         let image = parse(buffer, length)?;
         let policy = Policy::new(image).map_err(EncodeError::Refused)?;

@@ -30,6 +30,9 @@ pub const MAX_WIDTH: usize = 128;
 /// Most logits of the last layer.
 pub const MAX_LOGITS: usize = 8192;
 
+/// Most golden examples.
+pub const MAX_GOLDENS: usize = 256;
+
 /// The usual CRC-32 (ISO-HDLC, as in zip and Ethernet), with a 1 KiB table.
 pub(super) const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
@@ -119,8 +122,14 @@ impl Header {
                 return Err(ImageError::LayerShape { layer: number });
             }
         }
-        if self.logits() > MAX_LOGITS || self.logit_bits > 30 {
+        if self.logits() > MAX_LOGITS {
             return Err(ImageError::TooManyLogits { logits: self.logits() });
+        }
+        if self.logit_bits > 30 {
+            return Err(ImageError::LogitBits { bits: self.logit_bits });
+        }
+        if usize::from(self.goldens) > MAX_GOLDENS {
+            return Err(ImageError::TooManyGoldens { goldens: self.goldens });
         }
         Ok(())
     }
@@ -240,6 +249,10 @@ impl<'a> PolicyImage<'a> {
         let expected = schema_hash(&header);
         if found != expected {
             return Err(ImageError::Schema { found, expected });
+        }
+        let padding = body.get(header_len..padded(header_len)).ok_or(ImageError::Truncated)?;
+        if padding.iter().any(|byte| *byte != 0) {
+            return Err(ImageError::Header);
         }
         let data = body.get(padded(header_len)..).ok_or(ImageError::Truncated)?;
         let parameters_len = header.shapes().map(|(inputs, outputs)| outputs * (4 + inputs * 2)).sum();
@@ -377,6 +390,16 @@ pub enum ImageError {
         /// Logits of the last layer.
         logits: usize,
     },
+    /// Logits with more fraction bits than an `i32` leaves room for.
+    LogitBits {
+        /// Fraction bits in the header.
+        bits: u8,
+    },
+    /// More golden examples than this build has room for.
+    TooManyGoldens {
+        /// Examples in the header.
+        goldens: u16,
+    },
     /// A weight of more than 14 bits.
     WeightRange {
         /// Number of the layer, from 0.
@@ -422,6 +445,10 @@ impl fmt::Display for ImageError {
             }
             Self::TooManyLogits { logits } => {
                 write!(f, "the policy has {logits} logits, at most {MAX_LOGITS} are supported")
+            }
+            Self::LogitBits { bits } => write!(f, "the logits have {bits} fraction bits, at most 30 are supported"),
+            Self::TooManyGoldens { goldens } => {
+                write!(f, "the image carries {goldens} examples, at most {MAX_GOLDENS} are supported")
             }
             Self::WeightRange { layer } => write!(f, "a weight of layer {layer} has more than 14 bits"),
             Self::AccumulatorRange { layer } => {

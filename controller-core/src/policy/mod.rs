@@ -25,8 +25,8 @@ mod image;
 
 pub use encode::{EncodeError, LayerValues, encode};
 pub use image::{
-    GoldenOutput, Header, Heads, ImageError, LayerShape, MAGIC, MAX_HIDDEN_LAYERS, MAX_LOGITS, MAX_WIDTH, PREFIX_LEN,
-    PolicyImage, Provenance, VERSION, schema_hash,
+    GoldenOutput, Header, Heads, ImageError, LayerShape, MAGIC, MAX_GOLDENS, MAX_HIDDEN_LAYERS, MAX_LOGITS, MAX_WIDTH,
+    PREFIX_LEN, PolicyImage, Provenance, VERSION, schema_hash,
 };
 
 use crate::action::{Action, KNOBS, Knob};

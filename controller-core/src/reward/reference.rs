@@ -81,7 +81,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn fixed_point_unified_is_within_2e_3(
+        fn fixed_point_unified_is_within_1e_5(
             throughput in 0.0..1000.0f64, edp in 0.0..0.003f64, latency in 0.0..30.0f64,
             power in 0.0..90.0f64, temperature in 20.0..130.0f64, entropy in 0.0..12.0f64, weight in 0.0..2.0f64,
         ) {

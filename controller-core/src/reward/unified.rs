@@ -99,6 +99,23 @@ impl Outcome {
 }
 
 impl Unified {
+    /// Checks that no range is empty.
+    pub fn check(&self) -> Result<(), RewardError> {
+        let ranges = [
+            (self.throughput.low, self.throughput.high, "throughput"),
+            (self.edp_efficiency.low, self.edp_efficiency.high, "inverse energy-delay product"),
+            (self.temperature.low, self.temperature.high, "temperature"),
+            (self.latency_limit.limit, self.latency_limit.full, "the latency penalty"),
+            (self.temperature_limit.limit, self.temperature_limit.full, "the temperature penalty"),
+            (self.power_limit.limit, self.power_limit.full, "the power penalty"),
+            (Fixed::ZERO, self.entropy_full, "entropy"),
+        ];
+        match ranges.into_iter().find(|(low, high, _)| high <= low) {
+            Some((_, _, what)) => Err(RewardError::EmptyRange(what)),
+            None => Ok(()),
+        }
+    }
+
     /// The reward of an outcome.
     pub fn settle(&self, outcome: &Outcome) -> Result<Reward, RewardError> {
         let one = Fixed::ONE;
@@ -153,7 +170,7 @@ pub(crate) mod tests {
         Fixed::from_num(x)
     }
 
-    /// Ranges of the published fan-on grid; limits 15 s, 100 °C and 60 W.
+    /// Ranges of the published study's training; limits 15 s, 100 °C and 60 W.
     pub(crate) fn published() -> Unified {
         Unified {
             throughput: Range { low: q(7.707_851_057_374_813), high: q(920.960_054_059_606_3) },

@@ -71,6 +71,8 @@ fn run_plant(options: &Plant, format: Format) -> anyhow::Result<Outcome> {
             for (name, value) in &report.figures {
                 object.figure(name, *value);
             }
+            let skipped: usize = report.skipped.iter().map(|skipped| skipped.rows).sum();
+            object.figure("skipped_rows", skipped);
             object.rows = report.rows.iter().map(serde_json::to_value).collect::<Result<_, _>>()?;
             object.pass = report.pass;
             object.print()?;

@@ -19,3 +19,12 @@ pub fn standard() -> Vec<FeatureRange> {
         range(Feature::Response, 0, 20_000),
     ]
 }
+
+/// Fraction bits of a normalized feature: ±8191 stands for ±1.
+pub const INPUT_BITS: i32 = 13;
+
+/// A normalized observation as the network in training sees it.
+#[must_use]
+pub fn real_input(observation: &[i16]) -> Vec<f64> {
+    observation.iter().map(|x| f64::from(*x) / f64::from(1 << INPUT_BITS)).collect()
+}

@@ -32,8 +32,8 @@ impl Adam {
         let norm = gradient.parameters().map(|g| g * g).sum::<f64>().sqrt();
         let scale = if norm > MAX_GRADIENT_NORM { MAX_GRADIENT_NORM / norm } else { 1.0 };
         self.steps += 1;
-        let correction_1 = 1.0 - BETA_1.powi(self.steps);
-        let correction_2 = 1.0 - BETA_2.powi(self.steps);
+        let correction_1 = 1.0 - libm::pow(BETA_1, f64::from(self.steps));
+        let correction_2 = 1.0 - libm::pow(BETA_2, f64::from(self.steps));
         let moments = self.first.parameters_mut().zip(self.second.parameters_mut());
         for ((parameter, g), (m, v)) in network.parameters_mut().zip(gradient.parameters()).zip(moments) {
             let g = g * scale;

@@ -6,12 +6,12 @@
 //! noise and the arrivals that are still to come, members differ by their action alone.
 
 use super::heads::Heads;
+use super::layout::real_input;
 use super::network::Network;
 use crate::env::answers::DrawnLengths;
 use crate::env::profile::BoardProfile;
 use crate::env::queue::Queue;
 use crate::env::service::Service;
-use crate::quantize::real_input;
 use controller_core::action::Action;
 use controller_core::observation::{FeatureRange, Observer};
 use controller_core::reward::MICRO;

@@ -3,11 +3,11 @@
 use super::advantage::{Scaling, group_relative};
 use super::checkpoint::{Checkpoint, VERSION};
 use super::heads::Heads;
+use super::layout::real_input;
 use super::loss::{Coefficients, Sample, gradient};
 use super::network::Network;
 use super::optimizer::Adam;
 use super::rollout::{Context, Group, World};
-use crate::quantize::real_input;
 use controller_core::reward::Variant;
 use controller_core::rng::Pcg32;
 

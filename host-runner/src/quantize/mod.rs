@@ -7,6 +7,7 @@
 
 use crate::grpo::checkpoint::Checkpoint;
 use crate::grpo::heads::Heads as Distribution;
+use crate::grpo::layout::{INPUT_BITS, real_input};
 use crate::grpo::network::{Layer, Network};
 use controller_core::action::{KNOBS, Knob};
 use controller_core::observation::ONE;
@@ -14,9 +15,6 @@ use controller_core::policy::{
     EncodeError, Header, Heads, ImageError, LayerShape, LayerValues, Policy, PolicyImage, Provenance, encode,
 };
 use serde::Serialize;
-
-/// Fraction bits of the inputs: ±8191 stands for ±1.
-const INPUT_BITS: i32 = 13;
 
 /// Most golden examples put into an image.
 pub const GOLDENS: usize = 16;
@@ -101,12 +99,6 @@ pub fn freeze(
 fn spread(observations: &[Vec<i16>], count: usize) -> Vec<&[i16]> {
     let step = observations.len().div_ceil(count);
     observations.iter().step_by(step).map(Vec::as_slice).collect()
-}
-
-/// A normalized input as the trained network sees it.
-#[must_use]
-pub fn real_input(observation: &[i16]) -> Vec<f64> {
-    observation.iter().map(|x| f64::from(*x) / f64::from(1 << INPUT_BITS)).collect()
 }
 
 fn quantize(network: &Network, observations: &[Vec<i16>]) -> Result<(Vec<IntegerLayer>, u8), FreezeError> {

@@ -2,6 +2,7 @@
 
 use plotters::prelude::*;
 use plotters::style::{FontStyle, register_font};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Once;
 
@@ -61,7 +62,7 @@ pub struct FigureError {
 }
 
 impl Figure {
-    /// Draws the figure into a PNG file.
+    /// Draws the figure into a PNG file, which exists whole or not at all.
     pub fn draw(&self, path: &Path) -> Result<(), FigureError> {
         static REGISTERED: Once = Once::new();
         REGISTERED.call_once(|| {
@@ -69,8 +70,17 @@ impl Figure {
             let _ = register_font("sans-serif", FontStyle::Normal, FONT);
         });
         let panels = u32::try_from(self.panels.len()).unwrap_or(1).max(1);
-        let root = BitMapBackend::new(path, (WIDTH, TITLE_HEIGHT + PANEL_HEIGHT * panels)).into_drawing_area();
-        self.draw_on(&root).map_err(|error| FigureError { path: path.display().to_string(), reason: error.to_string() })
+        let failed = |reason: String| FigureError { path: path.display().to_string(), reason };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let readable = std::fs::Permissions::from_mode(0o644);
+        let file =
+            tempfile::Builder::new().prefix(".partial-").suffix(".png").permissions(readable).tempfile_in(folder);
+        let file = file.map_err(|error| failed(error.to_string()))?;
+        let root = BitMapBackend::new(file.path(), (WIDTH, TITLE_HEIGHT + PANEL_HEIGHT * panels)).into_drawing_area();
+        self.draw_on(&root).map_err(|error| failed(error.to_string()))?;
+        drop(root);
+        file.persist(path).map_err(|error| failed(error.to_string()))?;
+        Ok(())
     }
 
     fn draw_on<B: DrawingBackend>(

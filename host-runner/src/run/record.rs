@@ -34,6 +34,8 @@ pub struct Header {
     pub model_sha256: String,
     /// SHA-256 of the prompt file.
     pub prompts_sha256: String,
+    /// SHA-256 of the file with the quality per depth; `None` when the model has none.
+    pub depths_sha256: Option<String>,
     /// Requests of the run.
     pub requests: usize,
     /// Offered load, requests per second.
@@ -44,10 +46,24 @@ pub struct Header {
     pub ambient_c: f64,
     /// Board temperature at the start, °C.
     pub start_c: f64,
+    /// Temperature that must never be reached, °C.
+    pub temperature_limit_c: f64,
     /// Most tokens of an answer.
     pub max_new_tokens: u32,
+    /// Tokens of one request, prompt and answer together.
+    pub context_tokens: u32,
+    /// CPU threads of llama.cpp; their number may change the last bits of its sums.
+    pub threads: u32,
     /// Fewest layers that the model's quality allows.
     pub min_depth: u16,
+}
+
+/// Last line of a record.
+#[derive(Serialize)]
+struct Last<'a> {
+    record: &'static str,
+    #[serde(flatten)]
+    summary: &'a Summary,
 }
 
 /// A record being written.
@@ -74,7 +90,7 @@ impl RecordFile {
 
     /// Writes the summary as the last line and gives the record its name.
     pub fn finish(mut self, summary: &Summary) -> anyhow::Result<()> {
-        self.line(summary)?;
+        self.line(&Last { record: "summary", summary })?;
         Ok(self.0.commit()?)
     }
 }

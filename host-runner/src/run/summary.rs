@@ -3,6 +3,7 @@
 use super::{Ending, Finished, TurnRecord};
 use controller_core::action::Reason;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Collects turns.
@@ -68,6 +69,19 @@ pub struct Summary {
     pub holds: u64,
     /// Decisions changed by the supervisor, by reason.
     pub overruled: BTreeMap<String, u64>,
+}
+
+impl Summary {
+    /// The numbers by name, the unit at the end; what has no value is left out.
+    #[must_use]
+    pub fn figures(&self) -> Map<String, Value> {
+        let Ok(Value::Object(fields)) = serde_json::to_value(self) else { return Map::new() };
+        let mut figures: Map<String, Value> = fields.into_iter().filter(|(_, value)| value.is_number()).collect();
+        for (reason, count) in &self.overruled {
+            figures.insert(format!("overruled_{}", reason.replace([' ', ','], "_")), (*count).into());
+        }
+        figures
+    }
 }
 
 impl Collector {

@@ -60,7 +60,7 @@ impl<'a> Job<'a> {
         anyhow::ensure!(options.max_new_tokens > 0, "--max-new-tokens must be at least 1");
         let profile = BoardProfile::read(&options.board)?;
         let prompts = prompts::read(&options.prompts)?;
-        let shipped = options.prompts == Path::new(DEFAULT_PROMPTS);
+        let shipped = same_file(&options.prompts, Path::new(DEFAULT_PROMPTS));
         let requests = options.requests.unwrap_or(if shipped { SHIPPED_REQUESTS } else { prompts.len() });
         let fan_off_at = match options.fan_off_at {
             None => Some(requests / 2),
@@ -69,6 +69,7 @@ impl<'a> Job<'a> {
         };
         let image = if options.governor == Choice::Learned { read_policy(&options.policy)? } else { Vec::new() };
         let full = profile.actions.depth.last().copied().unwrap_or(1);
+        let model = Model::load(&options.model, &ModelOptions::default())?;
         let quality = quality_beside(&options.model, full)?;
         let min_depth = if options.any_depth { 1 } else { quality.floor(full, profile.service.quality_floor) };
         let temperature = match options.limit {
@@ -84,7 +85,6 @@ impl<'a> Job<'a> {
         // An output folder that cannot be written must not cost a whole run.
         let probe = AtomicFile::create(&options.out.join("record.jsonl"))?;
         drop(probe);
-        let model = Model::load(&options.model, &ModelOptions::default())?;
         Ok(Self { options, profile, quality, model, prompts, image, requests, fan_off_at, limits })
     }
 
@@ -124,7 +124,7 @@ impl<'a> Job<'a> {
         let mut service = Service::new(board, Queue::new(options.rate, self.requests, options.seed), answers);
         let course = Course { prompts: &self.prompts, fan_off_at: self.fan_off_at, stop: &STOP };
         let mut record =
-            RecordFile::create(&options.out.join(file_name("record", &choice, "jsonl")), &self.header(&choice)?)?;
+            RecordFile::create(&options.out.join(record_name(&options.governor, &choice)), &self.header(&choice)?)?;
         let bar = progress_bar(self.requests, &choice)?;
         let started = Instant::now();
         let mut collector = Collector::default();
@@ -158,22 +158,32 @@ impl<'a> Job<'a> {
             model: self.model.name().to_owned(),
             model_sha256: self.model.sha256()?,
             prompts_sha256: sha256_of(&options.prompts)?,
+            depths_sha256: sha256_of(&options.model.with_file_name("depths.json")).ok(),
             requests: self.requests,
             rate_per_s: options.rate,
             fan_off_at: self.fan_off_at,
             ambient_c: options.ambient,
             start_c: options.start(),
+            temperature_limit_c: f64::from(self.limits.temperature.0) / 1000.0,
             max_new_tokens: options.max_new_tokens,
+            context_tokens: options.context,
+            threads: options.threads,
             min_depth: self.limits.min_depth,
         })
     }
 }
 
-/// `record.jsonl` for the main governor's sake of a stable name; others carry theirs.
-fn file_name(stem: &str, governor: &Choice, extension: &str) -> String {
-    match governor {
-        Choice::Learned => format!("{stem}.{extension}"),
-        other => format!("{stem}-{}.{extension}", other.to_string().replace([':', ','], "-")),
+/// Two names of one file.
+fn same_file(one: &Path, other: &Path) -> bool {
+    one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+}
+
+/// `record.jsonl` for the governor that was asked for; those it is compared with carry their name.
+fn record_name(asked_for: &Choice, governor: &Choice) -> String {
+    if governor == asked_for {
+        "record.jsonl".to_owned()
+    } else {
+        format!("record-{}.jsonl", governor.to_string().replace([':', ','], "-"))
     }
 }
 
@@ -187,8 +197,8 @@ fn quality_beside(model: &Path, full: u16) -> anyhow::Result<Quality> {
     if path.exists() {
         return Ok(Quality::read(&path)?);
     }
-    tracing::warn!(
-        "no {} beside the model: nobody knows its quality at other depths, so it runs at full depth",
+    eprintln!(
+        "there is no {} that says how good this model is at fewer layers, so it runs at full depth",
         path.display()
     );
     Ok(Quality::only_full_depth(full))

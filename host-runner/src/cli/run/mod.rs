@@ -44,7 +44,7 @@ pub struct Arguments {
     /// Run `fixed:7,6,32,16` and `max` on the same requests and show all side by side.
     #[arg(long)]
     compare: bool,
-    /// Folder for record, answers and figure.
+    /// Folder for the record, answers included, and the figure.
     #[arg(long, value_name = "DIR", default_value = "out/run")]
     out: PathBuf,
     /// Seed of arrivals and of the board's noise.
@@ -61,7 +61,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = parse_fan_off)]
     fan_off_at: Option<FanOff>,
     /// Air around the board, °C. The default is a kiosk in the sun.
-    #[arg(long, value_name = "CELSIUS", default_value_t = 45.0)]
+    #[arg(long, value_name = "CELSIUS", default_value_t = 42.0)]
     ambient: f64,
     /// Board temperature at the start, °C. Default: 20 above ambient.
     #[arg(long, value_name = "CELSIUS")]
@@ -130,7 +130,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         Format::Json => job.object(&results).print()?,
         Format::Text => job.print(&results),
     }
-    Ok(Outcome::Passed)
+    Ok(if job.failed(&results) { Outcome::Failed } else { Outcome::Passed })
 }
 
 impl Arguments {

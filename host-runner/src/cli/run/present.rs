@@ -7,6 +7,7 @@ use crate::run::choice::Choice;
 use crate::run::summary::{Collector, Summary};
 use crate::run::{AnswerRecord, Ending, TurnRecord, figure};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
 use std::io::IsTerminal;
 
 impl Job<'_> {
@@ -19,19 +20,26 @@ impl Job<'_> {
         Ok(())
     }
 
+    /// The governor that was asked for did not bring the board through.
+    #[expect(clippy::unused_self, reason = "a job's verdict on its results")]
+    pub(super) fn failed(&self, results: &[Run]) -> bool {
+        results.first().is_none_or(|main| matches!(main.summary.ending, Ending::BoardOff | Ending::CannotCool))
+    }
+
     pub(super) fn object(&self, results: &[Run]) -> Object {
         let mut object = Object::new("run", Some(self.options.seed), true);
-        let value = |summary: &Summary| serde_json::to_value(summary).expect("a summary is plain data");
-        if let Some(serde_json::Value::Object(figures)) = results.first().map(|result| value(&result.summary)) {
-            object.figures = figures;
+        if let Some(main) = results.first() {
+            object.figures = main.summary.figures();
         }
-        object.rows = results
-            .iter()
-            .map(|result| serde_json::json!({ "governor": result.governor.to_string(), "figures": value(&result.summary) }))
-            .collect();
+        let row = |result: &Run| {
+            let ending = result.summary.ending;
+            json!({ "governor": result.governor.to_string(), "ending": ending, "figures": result.summary.figures() })
+        };
+        object.rows = results.iter().map(row).collect();
+        object.pass = !self.failed(results);
         let wall = results.iter().map(|result| {
             let (p50, p95) = result.decision_ns.unzip();
-            serde_json::json!({
+            json!({
                 "governor": result.governor.to_string(), "run_s": result.wall_s,
                 "decision_p50_ns": p50, "decision_p95_ns": p95,
             })

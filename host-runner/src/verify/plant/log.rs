@@ -144,7 +144,7 @@ pub enum LogError {
     #[error("the log is not a CSV table: {0}")]
     Csv(#[from] csv::Error),
     /// No known header.
-    #[error("the header fits no known log; nearest is {nearest:?}, which also needs the columns {missing}")]
+    #[error("the header fits no known log; nearest is the {nearest} log, which also needs the columns {missing}")]
     Header {
         /// The format that fits best.
         nearest: Format,

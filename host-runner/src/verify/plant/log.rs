@@ -25,6 +25,17 @@ pub enum Format {
     EarlyExit,
 }
 
+impl std::fmt::Display for Format {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Training => "training",
+            Self::Deploy => "deployment",
+            Self::Grid => "grid",
+            Self::EarlyExit => "early-exit training",
+        })
+    }
+}
+
 /// In the order in which they are tried: the richer header first.
 const FORMATS: [(Format, &[&str]); 4] = [
     (

@@ -309,7 +309,7 @@ mod tests {
             for share in fidelity.same_choice {
                 assert!(share >= 0.995, "seed {seed}: {fidelity:?}");
             }
-            assert!(fidelity.worst_loss < 0.01, "{fidelity:?}");
+            assert!(fidelity.worst_loss < 0.03, "{fidelity:?}");
         }
     }
 

@@ -1,0 +1,202 @@
+//! The program as a user meets it: the main job, its record, and what bad input gets to hear.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// `energyllm` in the root of the workspace, where the shipped files are found.
+fn energyllm(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_energyllm"));
+    command.current_dir(workspace()).args(arguments);
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    energyllm(arguments).output().unwrap()
+}
+
+/// Runs what must be refused: exit code 2, nothing on stdout, and a sentence with these words.
+fn refused(arguments: &[&str], words: &[&str]) {
+    let output = output(arguments);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?} said {said}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    for word in words {
+        assert!(said.contains(word), "{arguments:?} should say {word:?} but said: {said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[test]
+fn the_same_seed_gives_the_same_json_and_the_same_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let once = |name: &str| {
+        let out = folder.path().join(name);
+        let result = output(&["run", "--seed", "1", "--requests", "60", "--json", "--out", out.to_str().unwrap()]);
+        assert_eq!(result.status.code(), Some(0), "{result:?}");
+        let mut object = json(&result);
+        assert!(object.as_object_mut().unwrap().remove("wall").is_some());
+        let png = std::fs::read(out.join("run.png")).unwrap();
+        assert_eq!(&png[1..4], b"PNG");
+        (object, std::fs::read_to_string(out.join("record.jsonl")).unwrap())
+    };
+    let ((first, first_record), (second, second_record)) = (once("a"), once("b"));
+    assert_eq!(first, second);
+    assert_eq!(first_record, second_record);
+
+    assert_eq!(first["simulated"], true);
+    assert_eq!(first["figures"]["requests"], 60);
+    assert!(first["figures"].as_object().unwrap().values().all(Value::is_number), "figures are numbers");
+    let lines: Vec<Value> = first_record.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["record"], "energyllm-run");
+    assert_eq!(lines.last().unwrap()["ending"], "complete");
+    let turns = &lines[1..lines.len() - 1];
+    let answered: usize = turns.iter().map(|turn| turn["answers"].as_array().unwrap().len()).sum();
+    assert_eq!(answered, 60);
+    let right =
+        turns.iter().flat_map(|turn| turn["answers"].as_array().unwrap()).filter(|a| a["right"] == true).count();
+    assert!(right >= 50, "the model really answers: {right} of 60 right");
+    let energy: u64 = turns.iter().map(|turn| turn["measurement"]["energy_uj"].as_u64().unwrap()).sum();
+    let tokens: u64 = turns.iter().map(|turn| turn["measurement"]["generated_tokens"].as_u64().unwrap()).sum();
+    let per_token = first["figures"]["energy_per_token_j"].as_f64().unwrap();
+    assert!((energy as f64 / 1e6 / tokens as f64 - per_token).abs() < 1e-9, "the figure follows from the record");
+}
+
+#[test]
+fn your_own_prompts_go_in_and_answers_come_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (prompts, out) = (folder.path().join("mine.txt"), folder.path().join("out"));
+    std::fs::write(&prompts, "What is 2 plus 3?\nReverse these words: river, cloud.\n").unwrap();
+    let result = output(&[
+        "run",
+        "--prompts",
+        prompts.to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+        "--fan-off-at",
+        "never",
+        "--governor",
+        "fixed:7,6,32,16",
+    ]);
+    assert_eq!(result.status.code(), Some(0), "{result:?}");
+    let shown = String::from_utf8(result.stdout).unwrap();
+    assert!(shown.contains("What is 2 plus 3?") && shown.contains("simulated board"), "{shown}");
+    let record = std::fs::read_to_string(out.join("record.jsonl")).unwrap();
+    assert!(record.contains("cloud, river"), "{record}");
+}
+
+#[test]
+fn a_hold_without_end_is_a_failure_not_a_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let result = output(&["run", "--requests", "5", "--limit", "45", "--json", "--out", out]);
+    assert_eq!(result.status.code(), Some(1), "{result:?}");
+    assert_eq!(
+        (json(&result)["pass"].clone(), json(&result)["rows"][0]["ending"].clone()),
+        (false.into(), "cannot_cool".into())
+    );
+}
+
+#[test]
+fn ctrl_c_keeps_what_was_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let mut child = energyllm(&["run", "--requests", "1000000", "--out", out.to_str().unwrap()])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // The record has its temporary name as soon as the first batch can start.
+    while std::fs::read_dir(&out).map_or(0, Iterator::count) == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    assert!(child.wait().unwrap().success());
+    let record = std::fs::read_to_string(out.join("record.jsonl")).unwrap();
+    let last: Value = serde_json::from_str(record.lines().last().unwrap()).unwrap();
+    assert_eq!(last["ending"], "interrupted");
+    let names: Vec<_> = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(names.iter().all(|name| !name.to_string_lossy().starts_with(".partial")), "{names:?}");
+}
+
+#[test]
+fn bad_files_are_named_with_cause_and_mend() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let out = folder.path().join("out").to_str().unwrap().to_owned();
+    let shipped = |name: &str| std::fs::read(workspace().join("models").join(name)).unwrap();
+
+    let model = shipped("tiny-llama/tiny-llama-q8_0.gguf");
+    refused(&["run", "--out", &out, "--model", "nowhere.gguf"], &["nowhere.gguf", "No such file"]);
+    refused(&["run", "--out", &out, "--model", &file("cut.gguf", &model[..model.len() / 2])], &["cut.gguf"]);
+    refused(&["run", "--out", &out, "--model", &file("junk.gguf", b"not a model at all")], &["junk.gguf", "GGUF"]);
+
+    let mut image = shipped("policies/service.elp");
+    refused(&["run", "--out", &out, "--policy", "nowhere.elp"], &["nowhere.elp"]);
+    refused(
+        &["run", "--out", &out, "--policy", &file("cut.elp", &image[..image.len() - 1])],
+        &["cut.elp", "cut short"],
+    );
+    let middle = image.len() / 2;
+    image[middle] ^= 1;
+    refused(&["run", "--out", &out, "--policy", &file("flip.elp", &image)], &["flip.elp", "CRC-32"]);
+
+    let board = String::from_utf8(shipped("boards/agx-orin-hf.toml")).unwrap();
+    let fewer = board.replace("batch = [1, 2, 4, 8, 12, 16, 24, 32]", "batch = [1, 2, 4]");
+    refused(
+        &["run", "--out", &out, "--board", &file("fewer.toml", fewer.as_bytes())],
+        &["service.elp", "8 values of the batch", "3"],
+    );
+    let wrong = board.replace("soft_margin_mk = 4000", "soft_margin_mk = 1000");
+    refused(
+        &["run", "--out", &out, "--board", &file("limits.toml", wrong.as_bytes())],
+        &["limits.toml", "[limits]", "soft margin"],
+    );
+    refused(&["run", "--out", &out, "--board", &file("x.toml", b"[plant]\nname = 3\n")], &["x.toml"]);
+
+    refused(&["run", "--out", &out, "--prompts", "nowhere.txt"], &["nowhere.txt"]);
+    refused(&["run", "--out", &out, "--prompts", &file("empty.txt", b"\n \n")], &["empty.txt", "no prompts"]);
+    refused(&["run", "--out", &out, "--prompts", &file("bad.jsonl", b"{\"prompt\": 1}\n")], &["bad.jsonl", "line 1"]);
+    let long = "word ".repeat(2000);
+    refused(&["run", "--out", &out, "--prompts", &file("long.txt", long.as_bytes())], &["prompt 1", "--context"]);
+
+    refused(&["run", "--out", &format!("{}/below", file("plain", b""))], &["plain/below", "--out"]);
+    refused(&["verify", "plant", &file("log.csv", b"a,b,c\n1,2,3\n")], &["log.csv", "column"]);
+    assert!(!Path::new(&out).join("record.jsonl").exists(), "nothing half-written");
+}
+
+#[test]
+fn impossible_numbers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    for (option, value, word) in [
+        ("--limit", "200", "--limit"),
+        ("--limit", "20", "--limit"),
+        ("--ambient", "NaN", "--ambient"),
+        ("--rate", "0", "--rate"),
+        ("--requests", "0", "--requests"),
+        ("--max-new-tokens", "0", "--max-new-tokens"),
+        ("--context", "1000000", "tokens"),
+        ("--threads", "0", "threads"),
+        ("--governor", "fixed:7,6,33,16", "batch 33"),
+        ("--governor", "fixed:11,6,32,16", "prefill clock 11"),
+        ("--governor", "fastest", "no governor"),
+        ("--fan-off-at", "soon", "never"),
+    ] {
+        refused(&["run", "--out", out, option, value], &[word]);
+    }
+}

@@ -35,8 +35,8 @@ impl WorldArguments {
             layout: layout::standard(),
             reward,
             limits,
-            prompt_tokens: (8, 28),
-            answer_tokens: (8, 36),
+            prompt_tokens: (14, 30),
+            answer_tokens: (12, 28),
             horizon_s: self.horizon,
             profile,
         })

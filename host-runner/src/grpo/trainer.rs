@@ -47,16 +47,16 @@ impl Default for Plan {
         Self {
             seed: 1,
             iterations: 300,
-            contexts: 48,
-            group: 10,
+            contexts: 64,
+            group: 12,
             epochs: 4,
             minibatches: 4,
             hidden: vec![32, 32],
             learning_rate: 3e-3,
-            entropy: 0.02,
+            entropy: 0.03,
             kl: 0.02,
             clip: 0.2,
-            noise_floor: 0.004,
+            noise_floor: 0.002,
             threads: 2,
         }
     }

@@ -10,12 +10,14 @@
 //! | [`quantize`] | the only door from floats to integers |
 //! | [`verify`] | conformance against files of cases |
 //! | [`report`] | tables and figures |
+//! | [`input_file`] | reading what a user points at |
 //! | [`atomic_file`] | files that exist whole or not at all |
 
 pub mod atomic_file;
 pub mod cli;
 pub mod env;
 pub mod grpo;
+pub mod input_file;
 pub mod llm;
 pub mod quantize;
 pub mod report;

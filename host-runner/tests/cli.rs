@@ -179,6 +179,42 @@ fn bad_files_are_named_with_cause_and_mend() {
     assert!(!Path::new(&out).join("record.jsonl").exists(), "nothing half-written");
 }
 
+/// llama.cpp aborted the process on a token that a NUL made equal to another one.
+#[test]
+fn a_nul_in_a_token_is_refused_before_llama_cpp_sees_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = std::fs::read(workspace().join("models/tiny-llama/tiny-llama-f16.gguf")).unwrap();
+    model[8193..8197].fill(0);
+    let path = folder.path().join("nul.gguf");
+    std::fs::write(&path, model).unwrap();
+    let out = folder.path().join("out");
+    refused(&["run", "--model", path.to_str().unwrap(), "--out", out.to_str().unwrap()], &["nul.gguf", "twice"]);
+}
+
+#[test]
+fn nobody_listening_is_no_reason_to_lose_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = energyllm(&["run", "--requests", "8", "--out", folder.path().to_str().unwrap()])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Both pipes are closed before the first word.
+    drop((child.stdout.take(), child.stderr.take()));
+    assert!(child.wait().unwrap().success());
+    assert!(folder.path().join("record.jsonl").exists());
+}
+
+#[test]
+fn devices_are_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out").to_str().unwrap().to_owned();
+    for option in ["--prompts", "--board", "--policy"] {
+        refused(&["run", "--out", &out, option, "/dev/zero"], &["/dev/zero", "regular file"]);
+    }
+    refused(&["verify", "plant", "/dev/zero"], &["/dev/zero", "regular file"]);
+}
+
 #[test]
 fn impossible_numbers_are_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! `energyllm freeze`: make a policy image of a checkpoint.
 
-use super::output::Object;
+use super::output::{Object, print};
 use super::world::WorldArguments;
 use super::{Format, Outcome};
 use crate::atomic_file::AtomicFile;
@@ -8,7 +8,7 @@ use crate::grpo::checkpoint::Checkpoint;
 use crate::grpo::heads::Heads;
 use crate::grpo::layout::real_input;
 use crate::grpo::rollout::{Context, World};
-use crate::quantize::freeze;
+use crate::quantize::{Fidelity, freeze};
 use anyhow::Context as _;
 use clap::Args;
 use controller_core::action::Knob;
@@ -38,6 +38,15 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+    anyhow::ensure!(
+        (1..=1_000_000).contains(&arguments.observations),
+        "--observations must lie between 1 and 1000000, not {}",
+        arguments.observations
+    );
+    anyhow::ensure!(
+        !arguments.name.is_empty() && arguments.name.chars().all(|c| !c.is_control()),
+        "--name must be printable text, and not empty"
+    );
     let checkpoint = Checkpoint::read(&arguments.checkpoint)?;
     let world = arguments.world.world()?;
     anyhow::ensure!(
@@ -61,20 +70,24 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     object.figure("saturated_activations_share", fidelity.saturated);
     match format {
         Format::Json => object.print()?,
-        Format::Text => {
-            println!("{}: {} bytes", arguments.out.display(), bytes.len());
-            println!(
-                "same action as the trained policy on {:.2} % of {} situations met on the simulated board",
-                fidelity.same_action * 100.0,
-                fidelity.observations
-            );
-            for (knob, share) in Knob::ALL.into_iter().zip(fidelity.same_choice) {
-                println!("  same {knob:<14} {:.2} %", share * 100.0);
-            }
-            println!("probability lost at worst by a changed choice: {:.4}", fidelity.worst_loss);
-        }
+        Format::Text => print(&describe(arguments, bytes.len(), &fidelity))?,
     }
     Ok(Outcome::Passed)
+}
+
+fn describe(arguments: &Arguments, length: usize, fidelity: &Fidelity) -> String {
+    let mut lines = vec![
+        format!("{}: {length} bytes", arguments.out.display()),
+        format!(
+            "same action as the trained policy on {:.2} % of {} situations met on the simulated board",
+            fidelity.same_action * 100.0,
+            fidelity.observations
+        ),
+    ];
+    let shares = Knob::ALL.into_iter().zip(fidelity.same_choice);
+    lines.extend(shares.map(|(knob, share)| format!("  same {:<14} {:.2} %", knob.to_string(), share * 100.0)));
+    lines.push(format!("probability lost at worst by a changed choice: {:.4}", fidelity.worst_loss));
+    lines.join("\n")
 }
 
 /// Observations that the policy itself runs into, over random situations.

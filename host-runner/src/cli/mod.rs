@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("energyllm: {}", sentence(&error));
+            output::note(&format!("energyllm: {}", sentence(&error)));
             ExitCode::from(2)
         }
     }

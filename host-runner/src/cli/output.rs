@@ -1,5 +1,6 @@
 //! What a command prints for machines: one object with the same fields for every command.
 
+use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::io::Write;
@@ -61,13 +62,28 @@ impl Object {
         self.wall.insert(name.to_owned(), value.into());
     }
 
-    /// Prints the object on stdout. A closed pipe is the reader's choice, not an error.
+    /// Prints the object on stdout.
     pub fn print(&self) -> anyhow::Result<()> {
-        let mut text = serde_json::to_string_pretty(self)?;
-        text.push('\n');
-        match std::io::stdout().write_all(text.as_bytes()) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-            _ => Ok(()),
-        }
+        print(&serde_json::to_string_pretty(self)?)
     }
+}
+
+/// Prints a result and a line feed on stdout. A closed pipe is the reader's choice, not an error.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write to stdout"),
+        _ => Ok(()),
+    }
+}
+
+/// Says something on stderr; nobody listening is no reason to stop.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Text with its control characters written out, so that a prompt cannot steer a terminal.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }

@@ -1,8 +1,9 @@
 //! `energyllm train`: teach a policy.
 
-use super::output::Object;
+use super::output::{Object, note, print};
 use super::world::WorldArguments;
 use super::{Format, Outcome};
+use crate::atomic_file::AtomicFile;
 use crate::grpo::trainer::{Plan, Trainer};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -55,10 +56,15 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
 }
 
 fn run_pretrain(options: &Pretrain, format: Format) -> anyhow::Result<Outcome> {
-    anyhow::ensure!(
-        options.contexts > 0 && options.group > 1,
-        "a training needs --contexts of 1 and --group of 2 or more"
-    );
+    let within = |name: &str, value: usize, low: usize, high: usize| {
+        anyhow::ensure!((low..=high).contains(&value), "{name} must lie between {low} and {high}, not {value}");
+        Ok(())
+    };
+    within("--contexts", options.contexts, 1, 4096)?;
+    within("--group", options.group, 2, 256)?;
+    within("--threads", options.threads, 1, 256)?;
+    // A place that cannot be written must not cost a whole training.
+    drop(AtomicFile::create(&options.out)?);
     let plan = Plan {
         seed: options.seed,
         iterations: options.iterations,
@@ -75,7 +81,7 @@ fn run_pretrain(options: &Pretrain, format: Format) -> anyhow::Result<Outcome> {
     for _ in 0..options.iterations {
         let progress = trainer.iterate();
         if bar.is_hidden() && progress.iteration.is_multiple_of(20) {
-            eprintln!(
+            note(&format!(
                 "round {}: reward {:.4} (best of group {:.4}), entropy {:.2} nats, KL {:.4}, gradient {:.3}",
                 progress.iteration,
                 progress.mean_reward,
@@ -83,7 +89,7 @@ fn run_pretrain(options: &Pretrain, format: Format) -> anyhow::Result<Outcome> {
                 progress.entropy,
                 progress.kl,
                 progress.gradient_norm
-            );
+            ));
         }
         bar.set_message(format!("reward {:.4}, entropy {:.2} nats", progress.mean_reward, progress.entropy));
         bar.inc(1);
@@ -102,13 +108,13 @@ fn run_pretrain(options: &Pretrain, format: Format) -> anyhow::Result<Outcome> {
     object.wall("seconds", started.elapsed().as_secs_f64());
     match format {
         Format::Json => object.print()?,
-        Format::Text => {
-            println!(
-                "trained on the simulated board: {} updates, {} evaluated actions",
-                checkpoint.updates, checkpoint.evaluations
-            );
-            println!("checkpoint: {}", options.out.display());
-        }
+        Format::Text => print(&format!(
+            "trained on the simulated board: {} updates, {} evaluated actions
+checkpoint: {}",
+            checkpoint.updates,
+            checkpoint.evaluations,
+            options.out.display()
+        ))?,
     }
     Ok(Outcome::Passed)
 }

@@ -1,8 +1,9 @@
 //! `energyllm verify`: conformance against files of recorded truth.
 
-use super::output::Object;
+use super::output::{Object, print};
 use super::{Format, Outcome};
 use crate::env::profile::BoardProfile;
+use crate::input_file;
 use crate::verify::plant;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -61,11 +62,13 @@ fn run_plant(options: &Plant, format: Format) -> anyhow::Result<Outcome> {
     within("--ambient", options.ambient, -40.0, 70.0)?;
     within("--gap", options.gap, 0.0, 600.0)?;
     let profile = BoardProfile::read(&options.profile)?;
+    input_file::check(&options.log, input_file::MAX_BYTES)
+        .with_context(|| format!("cannot read the log {}", options.log.display()))?;
     let choices = plant::Options { floor_scale: options.floor_scale, ambient_c: options.ambient, gap_s: options.gap };
     let report = plant::verify_file(&options.log, &profile.plant, &choices)
         .with_context(|| format!("cannot verify against {}", options.log.display()))?;
     match format {
-        Format::Text => println!("{report}"),
+        Format::Text => print(&report.to_string())?,
         Format::Json => {
             let mut object = Object::new("verify plant", None, true);
             for (name, value) in &report.figures {

@@ -26,7 +26,7 @@ impl WorldArguments {
     /// Reads the files.
     pub fn world(&self) -> anyhow::Result<World> {
         let profile = BoardProfile::read(&self.board)?;
-        anyhow::ensure!(self.horizon > 0.0, "--horizon must be above 0 seconds");
+        anyhow::ensure!((1.0..=7200.0).contains(&self.horizon), "--horizon must lie between 1 and 7200 seconds");
         let quality = Quality::read(&self.depths)?;
         let full = profile.actions.depth.last().copied().unwrap_or(1);
         let reward = Service { quality: quality.table(&profile.actions.depth, full), ..profile.service.clone() };

@@ -1,5 +1,6 @@
 //! A board's numbers, from one TOML file: physics, knobs, limits and reward.
 
+use crate::input_file;
 use controller_core::action::{ActionSpace, ActionSpaceError};
 use controller_core::reward::RewardError;
 use controller_core::reward::service::Service;
@@ -26,7 +27,9 @@ pub struct BoardProfile {
 #[derive(Debug, thiserror::Error)]
 pub enum BoardProfileError {
     /// The file cannot be read.
-    #[error("cannot read the board profile {path}: {source}; profiles ship in models/boards")]
+    #[error(
+        "cannot read the board profile {path}: {source}; profiles ship in models/boards, seen from the root of the repository"
+    )]
     Read {
         /// The file.
         path: PathBuf,
@@ -79,7 +82,7 @@ impl BoardProfile {
     /// Reads and checks a profile.
     pub fn read(path: &Path) -> Result<Self, BoardProfileError> {
         let text =
-            std::fs::read_to_string(path).map_err(|source| BoardProfileError::Read { path: path.into(), source })?;
+            input_file::read_text(path).map_err(|source| BoardProfileError::Read { path: path.into(), source })?;
         Self::parse(&text, path)
     }
 

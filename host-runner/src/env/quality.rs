@@ -3,6 +3,7 @@
 //! The file lies beside the model (`depths.json`) and lists accuracy per depth. A model without
 //! one is run at full depth only: nobody knows what fewer layers would do to its answers.
 
+use crate::input_file;
 use controller_core::action::MAX_VALUES;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ pub enum QualityError {
 impl Quality {
     /// Reads the file beside a model.
     pub fn read(path: &Path) -> Result<Self, QualityError> {
-        let text = std::fs::read_to_string(path).map_err(|source| QualityError::Read { path: path.into(), source })?;
+        let text = input_file::read_text(path).map_err(|source| QualityError::Read { path: path.into(), source })?;
         let mut quality: Self =
             serde_json::from_str(&text).map_err(|source| QualityError::Content { path: path.into(), source })?;
         quality.depths.sort_by_key(|row| row.depth);

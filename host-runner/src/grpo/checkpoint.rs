@@ -3,6 +3,7 @@
 use super::network::Network;
 use super::optimizer::Adam;
 use crate::atomic_file::{AtomicFile, AtomicFileError};
+use crate::input_file;
 use controller_core::action::ActionSpace;
 use controller_core::observation::FeatureRange;
 use controller_core::reward::Variant;
@@ -75,8 +76,7 @@ pub enum CheckpointError {
 impl Checkpoint {
     /// Reads a checkpoint.
     pub fn read(path: &Path) -> Result<Self, CheckpointError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| CheckpointError::Read { path: path.into(), source })?;
+        let text = input_file::read_text(path).map_err(|source| CheckpointError::Read { path: path.into(), source })?;
         let checkpoint: Self =
             serde_json::from_str(&text).map_err(|source| CheckpointError::Content { path: path.into(), source })?;
         if checkpoint.version == VERSION {

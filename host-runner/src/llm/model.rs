@@ -268,7 +268,9 @@ fn check(header: &Header, path: &Path) -> Result<(), ModelError> {
 /// llama.cpp aborts on a token that stands twice, and later on text that a `SentencePiece` vocabulary cannot write.
 fn check_vocabulary(kind: &str, tokens: &[Box<[u8]>]) -> Result<(), String> {
     let mut distinct = HashSet::with_capacity(tokens.len());
-    if let Some(twice) = tokens.iter().find(|token| !distinct.insert(&token[..])) {
+    // llama.cpp reads tokens as C strings: what follows a NUL does not tell two tokens apart.
+    let read = tokens.iter().map(|token| token.split(|byte| *byte == 0).next().unwrap_or_default());
+    if let Some(twice) = read.into_iter().find(|token| !distinct.insert(*token)) {
         return Err(format!("contains the token {:?} twice", String::from_utf8_lossy(twice)));
     }
     let writable =

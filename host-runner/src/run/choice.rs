@@ -58,7 +58,7 @@ pub enum ChoiceError {
         allowed: String,
     },
     /// The image cannot be read.
-    #[error("cannot read the policy image {path}: {source}")]
+    #[error("cannot read the policy image {path}: {source}; `energyllm freeze` writes one")]
     Read {
         /// The file.
         path: PathBuf,

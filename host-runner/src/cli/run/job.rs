@@ -1,5 +1,6 @@
 //! One job: read and check everything, then run each governor over the same requests.
 
+use super::super::output::note;
 use super::present::{progress_bar, show_progress};
 use super::{Arguments, DEFAULT_PROMPTS, FanOff, SHIPPED_REQUESTS, STOP};
 use crate::atomic_file::AtomicFile;
@@ -7,6 +8,7 @@ use crate::env::profile::BoardProfile;
 use crate::env::quality::Quality;
 use crate::env::queue::Queue;
 use crate::env::service::Service;
+use crate::input_file;
 use crate::llm::{Model, ModelOptions};
 use crate::run::choice::{Choice, ChoiceError};
 use crate::run::llama::{Llama, LlamaOptions};
@@ -82,9 +84,12 @@ impl<'a> Job<'a> {
             }
         };
         let limits = Limits { min_depth, temperature, ..profile.limits };
-        // An output folder that cannot be written must not cost a whole run.
-        let probe = AtomicFile::create(&options.out.join("record.jsonl"))?;
-        drop(probe);
+        // An output that cannot be written must not cost a whole run.
+        for name in ["record.jsonl", "run.png"] {
+            let path = options.out.join(name);
+            anyhow::ensure!(!path.is_dir(), "{} is a folder; choose another place with --out", path.display());
+            drop(AtomicFile::create(&path)?);
+        }
         Ok(Self { options, profile, quality, model, prompts, image, requests, fan_off_at, limits })
     }
 
@@ -188,7 +193,7 @@ fn record_name(asked_for: &Choice, governor: &Choice) -> String {
 }
 
 fn read_policy(path: &Path) -> Result<Vec<u8>, ChoiceError> {
-    std::fs::read(path).map_err(|source| ChoiceError::Read { path: path.into(), source })
+    input_file::read(path).map_err(|source| ChoiceError::Read { path: path.into(), source })
 }
 
 /// The quality file beside the model; a model without one runs at full depth.
@@ -197,15 +202,15 @@ fn quality_beside(model: &Path, full: u16) -> anyhow::Result<Quality> {
     if path.exists() {
         return Ok(Quality::read(&path)?);
     }
-    eprintln!(
+    note(&format!(
         "there is no {} that says how good this model is at fewer layers, so it runs at full depth",
         path.display()
-    );
+    ));
     Ok(Quality::only_full_depth(full))
 }
 
 fn sha256_of(path: &Path) -> anyhow::Result<String> {
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = input_file::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(hex(&bytes))
 }
 

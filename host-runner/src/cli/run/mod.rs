@@ -3,6 +3,7 @@
 mod job;
 mod present;
 
+use super::output::{note, print};
 use super::{Format, Outcome};
 use crate::run::Ending;
 use crate::run::choice::{Choice, PUBLISHED_BEST};
@@ -61,13 +62,13 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = parse_fan_off)]
     fan_off_at: Option<FanOff>,
     /// Air around the board, °C. The default is a kiosk in the sun.
-    #[arg(long, value_name = "CELSIUS", default_value_t = 42.0)]
+    #[arg(long, value_name = "CELSIUS", default_value_t = 42.0, allow_negative_numbers = true)]
     ambient: f64,
     /// Board temperature at the start, °C. Default: 20 above ambient.
-    #[arg(long, value_name = "CELSIUS")]
+    #[arg(long, value_name = "CELSIUS", allow_negative_numbers = true)]
     start: Option<f64>,
     /// Temperature that must never be reached, °C. Default: the board profile's.
-    #[arg(long, value_name = "CELSIUS")]
+    #[arg(long, value_name = "CELSIUS", allow_negative_numbers = true)]
     limit: Option<f64>,
     /// Most tokens of an answer.
     #[arg(long, default_value_t = 64)]
@@ -121,14 +122,14 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         let interrupted = result.summary.ending == Ending::Interrupted;
         results.push(result);
         if interrupted {
-            eprintln!("stopped by the user; what was answered so far is recorded");
+            note("stopped by the user; what was answered so far is recorded");
             break;
         }
     }
     job.draw(&results)?;
     match format {
         Format::Json => job.object(&results).print()?,
-        Format::Text => job.print(&results),
+        Format::Text => print(&job.describe(&results))?,
     }
     Ok(if job.failed(&results) { Outcome::Failed } else { Outcome::Passed })
 }

@@ -1,6 +1,6 @@
 //! What a run shows: progress, summary table, JSON object, figure.
 
-use super::super::output::Object;
+use super::super::output::{Object, note, printable};
 use super::job::{Job, Run};
 use crate::report::table::{Table, number};
 use crate::run::choice::Choice;
@@ -49,30 +49,29 @@ impl Job<'_> {
         object
     }
 
-    pub(super) fn print(&self, results: &[Run]) {
-        println!(
-            "{} prompts answered by {} ({}, {} layers) on the simulated board {}",
+    pub(super) fn describe(&self, results: &[Run]) -> String {
+        let options = self.options;
+        let fan = self.fan_off_at.map_or("fan working".to_owned(), |request| format!("fan fails at request {request}"));
+        let mut text = format!(
+            "{} prompts answered by {} ({}) on the simulated board {}\n\
+             {} requests at {}/s, {} °C ambient, {fan}, depth floor {} layers, seed {}\n\n",
             self.prompts.len(),
-            self.options.model.display(),
-            self.model.description(),
-            self.model.n_layer(),
-            self.profile.plant.name
-        );
-        println!(
-            "{} requests at {}/s, {} °C ambient, {}, depth floor {} layers, seed {}\n",
+            options.model.display(),
+            printable(&self.model.description()),
+            self.profile.plant.name,
             self.requests,
-            self.options.rate,
-            self.options.ambient,
-            self.fan_off_at.map_or("fan working".to_owned(), |request| format!("fan fails at request {request}")),
+            options.rate,
+            options.ambient,
             self.limits.min_depth,
-            self.options.seed
+            options.seed
         );
         let answers = results.first().map(|result| result.turns.iter().flat_map(|turn| &turn.answers));
-        for AnswerRecord { prompt, text, .. } in answers.into_iter().flatten().take(3) {
-            println!("  {prompt}\n  > {text}\n");
+        for AnswerRecord { prompt, text: answer, .. } in answers.into_iter().flatten().take(3) {
+            text.extend(["  ", &printable(prompt), "\n  > ", &printable(answer), "\n\n"]);
         }
-        print!("{}", summary_table(results));
-        println!("\nall but the decision times: simulated board. record and figure: {}", self.options.out.display());
+        text += &summary_table(results).to_string();
+        text += "\nall but the decision times: simulated board. record and figure: ";
+        text + &options.out.display().to_string()
     }
 }
 
@@ -147,7 +146,7 @@ pub(super) fn show_progress(bar: &ProgressBar, turn: &TurnRecord, collector: &Co
     bar.set_position(collector.requests());
     let twentieth = |position: u64| position * 20 / (requests as u64).max(1);
     if !std::io::stderr().is_terminal() && twentieth(before) != twentieth(collector.requests()) {
-        eprintln!("{} {}/{requests}: {line}", bar.prefix(), collector.requests());
+        note(&format!("{} {}/{requests}: {line}", bar.prefix(), collector.requests()));
     }
     bar.set_message(line);
 }

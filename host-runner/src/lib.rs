@@ -5,7 +5,7 @@
 //! | [`cli`] | one file per command |
 //! | [`run`] | the main job: answer prompts under a governor |
 //! | [`llm`] | early-exit Llama on llama.cpp |
-//! | [`env`] | requests, boards, turns |
+//! | [`env`](mod@env) | requests, boards, turns |
 //! | [`grpo`] | training |
 //! | [`quantize`] | the only door from floats to integers |
 //! | [`verify`] | conformance against files of cases |

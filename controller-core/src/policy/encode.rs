@@ -1,9 +1,8 @@
 //! Writing a policy image into a buffer. The only writer of the format, next to its only reader.
 
 use super::Policy;
-use super::image::{
-    Header, ImageError, MAGIC, MAX_GOLDENS, PREFIX_LEN, PolicyImage, VERSION, checksum, padded, schema_hash,
-};
+use super::error::ImageError;
+use super::image::{Header, MAGIC, MAX_GOLDENS, PREFIX_LEN, PolicyImage, VERSION, checksum, padded, schema_hash};
 use crate::action::Knob;
 use core::fmt;
 

@@ -4,10 +4,10 @@
 //! input can overflow an accumulator. The weights stay where they are: nothing is copied but the
 //! header. The layout is specified in `docs/policy-image.md`.
 
-use crate::action::{Action, ActionSpace, ActionSpaceError, KNOBS, Knob};
-use crate::observation::{FEATURES_VERSION, Layout, LayoutError, MAX_FEATURES, ONE, Observation, check_layout};
+use super::error::ImageError;
+use crate::action::{Action, ActionSpace, KNOBS, Knob};
+use crate::observation::{FEATURES_VERSION, Layout, MAX_FEATURES, ONE, Observation, check_layout};
 use crate::reward::Variant;
-use core::fmt;
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
@@ -348,117 +348,3 @@ pub(super) fn checksum(prefix: &[u8; PREFIX_LEN], body: &[u8]) -> u32 {
     digest.update(body);
     digest.finalize()
 }
-
-/// Why bytes are not a usable policy image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImageError {
-    /// The first four bytes are not `ELPI`.
-    NotAPolicyImage,
-    /// A format version that this build does not read.
-    Version {
-        /// Version in the file.
-        found: u16,
-    },
-    /// Fewer bytes than the image says it has.
-    Truncated,
-    /// More bytes than the image says it has.
-    TrailingBytes,
-    /// The CRC-32 does not match: the bytes have changed since the image was written.
-    Checksum,
-    /// The header does not decode.
-    Header,
-    /// The schema hash belongs to other features or another number of actions.
-    Schema {
-        /// Hash in the file.
-        found: u32,
-        /// Hash of the header in this build.
-        expected: u32,
-    },
-    /// The observation layout is unusable.
-    Observation(LayoutError),
-    /// The action space is unusable.
-    Actions(ActionSpaceError),
-    /// No hidden layer.
-    NoLayers,
-    /// A hidden layer that is empty, too wide, or shifted too far.
-    LayerShape {
-        /// Number of the layer, from 0.
-        layer: u8,
-    },
-    /// More logits than this build has room for.
-    TooManyLogits {
-        /// Logits of the last layer.
-        logits: usize,
-    },
-    /// Logits with more fraction bits than an `i32` leaves room for.
-    LogitBits {
-        /// Fraction bits in the header.
-        bits: u8,
-    },
-    /// More golden examples than this build has room for.
-    TooManyGoldens {
-        /// Examples in the header.
-        goldens: u16,
-    },
-    /// A weight of more than 14 bits.
-    WeightRange {
-        /// Number of the layer, from 0.
-        layer: u8,
-    },
-    /// A row whose accumulator could overflow.
-    AccumulatorRange {
-        /// Number of the layer, from 0.
-        layer: u8,
-    },
-    /// This machine computes something else than the image's maker for one of its examples.
-    GoldenMismatch {
-        /// Number of the example, from 0.
-        example: u16,
-    },
-}
-
-impl fmt::Display for ImageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotAPolicyImage => write!(f, "this is not a policy image (it does not begin with ELPI)"),
-            Self::Version { found } => {
-                write!(
-                    f,
-                    "the image has format version {found}, this build reads {VERSION}; freeze the policy again with this build"
-                )
-            }
-            Self::Truncated => write!(f, "the image is cut short; copy it again"),
-            Self::TrailingBytes => write!(f, "there are extra bytes behind the image; copy it again"),
-            Self::Checksum => {
-                write!(f, "the CRC-32 is wrong, so bytes have changed since it was written; copy it again")
-            }
-            Self::Header => write!(f, "the header does not decode; freeze the policy again"),
-            Self::Schema { found, expected } => write!(
-                f,
-                "the schema hash is {found:08x} where this build computes {expected:08x}: the features or the number of actions differ; freeze the policy again"
-            ),
-            Self::Observation(error) => error.fmt(f),
-            Self::Actions(error) => error.fmt(f),
-            Self::NoLayers => write!(f, "the policy has no hidden layer"),
-            Self::LayerShape { layer } => {
-                write!(f, "hidden layer {layer} must have 1 to {MAX_WIDTH} units and a shift of at most 30")
-            }
-            Self::TooManyLogits { logits } => {
-                write!(f, "the policy has {logits} logits, at most {MAX_LOGITS} are supported")
-            }
-            Self::LogitBits { bits } => write!(f, "the logits have {bits} fraction bits, at most 30 are supported"),
-            Self::TooManyGoldens { goldens } => {
-                write!(f, "the image carries {goldens} examples, at most {MAX_GOLDENS} are supported")
-            }
-            Self::WeightRange { layer } => write!(f, "a weight of layer {layer} has more than 14 bits"),
-            Self::AccumulatorRange { layer } => {
-                write!(f, "a row of layer {layer} could overflow 32 bits; freeze the policy with smaller scales")
-            }
-            Self::GoldenMismatch { example } => {
-                write!(f, "example {example} of the image gives another result on this machine; do not use this build")
-            }
-        }
-    }
-}
-
-impl core::error::Error for ImageError {}

@@ -21,12 +21,14 @@
 //! each head; of equal logits the lowest index wins.
 
 mod encode;
+mod error;
 mod image;
 
 pub use encode::{EncodeError, LayerValues, encode};
+pub use error::ImageError;
 pub use image::{
-    GoldenOutput, Header, Heads, ImageError, LayerShape, MAGIC, MAX_GOLDENS, MAX_HIDDEN_LAYERS, MAX_LOGITS, MAX_WIDTH,
-    PREFIX_LEN, PolicyImage, Provenance, VERSION, schema_hash,
+    GoldenOutput, Header, Heads, LayerShape, MAGIC, MAX_GOLDENS, MAX_HIDDEN_LAYERS, MAX_LOGITS, MAX_WIDTH, PREFIX_LEN,
+    PolicyImage, Provenance, VERSION, schema_hash,
 };
 
 use crate::action::{Action, KNOBS, Knob};

@@ -103,6 +103,12 @@ impl Limits {
         if self.max_age == Duration::ZERO {
             return Err(LimitsError::Age);
         }
+        if self.max_slew_mk_per_s == 0 {
+            return Err(LimitsError::Slew);
+        }
+        if self.horizon > Duration::from_secs(600) {
+            return Err(LimitsError::Horizon);
+        }
         if self.power.0 == 0 {
             return Err(LimitsError::Power);
         }
@@ -131,6 +137,10 @@ pub enum LimitsError {
     Hysteresis,
     /// No reading could ever be fresh.
     Age,
+    /// A board that never warms: an old reading would count as a fresh one.
+    Slew,
+    /// A slope followed so far ahead that any rise would look like the limit.
+    Horizon,
     /// No power is allowed.
     Power,
     /// A temperature limit that no module can work with, or that lies above its own throttling.
@@ -143,6 +153,8 @@ impl fmt::Display for LimitsError {
             Self::Margins => "the soft margin must be larger than the hold margin, and the hold margin above 0",
             Self::Hysteresis => "the hysteresis must be above 0",
             Self::Age => "the largest age of a reading must be above 0",
+            Self::Slew => "the largest slew must be above 0; give the board's fastest rise in mK/s",
+            Self::Horizon => "the horizon must be at most 600 s; times here are in microseconds",
             Self::Power => "the power limit must be above 0",
             Self::Temperature => "the temperature limit must lie between 40 and 105 °C",
         })
@@ -412,6 +424,8 @@ mod tests {
             (Limits { soft_margin_mk: 1_000, ..good }, LimitsError::Margins),
             (Limits { hysteresis_mk: 0, ..good }, LimitsError::Hysteresis),
             (Limits { max_age: Duration::ZERO, ..good }, LimitsError::Age),
+            (Limits { max_slew_mk_per_s: 0, ..good }, LimitsError::Slew),
+            (Limits { horizon: Duration::from_secs(601), ..good }, LimitsError::Horizon),
             (Limits { power: MilliWatts(0), ..good }, LimitsError::Power),
             (Limits { temperature: MilliCelsius(300_000), ..good }, LimitsError::Temperature),
         ] {

@@ -30,22 +30,59 @@ fn unknown_fields_are_refused() {
 #[test]
 fn broken_profiles_are_refused_by_name() {
     type Break = fn(&mut Profile);
-    let cases: [(Break, ProfileError); 10] = [
+    let cases: [(Break, ProfileError); 7] = [
+        (|p| p.name.clear(), ProfileError::Name),
         (|p| p.gpu_clock_khz.clear(), ProfileError::Empty("gpu_clock_khz")),
         (|p| p.gpu_clock_khz.reverse(), ProfileError::NotAscending("gpu_clock_khz")),
-        (|p| p.layers = 0, ProfileError::NotPositive("layers")),
-        (|p| p.decode.floor_s = f64::NAN, ProfileError::NotPositive("decode.floor_s")),
-        (|p| p.power.leakage.knee_c = f64::INFINITY, ProfileError::NotFinite("power.leakage.knee_c")),
-        (|p| p.sensor.lag_s = -1.0, ProfileError::Negative("sensor.lag_s")),
         (|p| p.throttle.period_s = 0.3, ProfileError::NotATick("throttle.period_s")),
         (|p| p.throttle.release_c = 99.5, ProfileError::ThrottleOrder),
         (|p| p.fan.cooling[0].pwm = 1, ProfileError::NoCoolingAtRest),
-        (|p| p.noise.prefill_stall_probability = 2.0, ProfileError::NotAProbability("noise.prefill_stall_probability")),
+        (|p| p.fan.cooling[1].sink_to_ambient_k_per_w = 9.0, ProfileError::CoolingFalls),
     ];
     for (damage, expected) in cases {
         let mut profile = Profile::agx_orin_hf();
         damage(&mut profile);
         assert_eq!(profile.check(), Err(expected));
         assert!(expected.to_string().starts_with("the profile's `"));
+    }
+    let mut profile = Profile::agx_orin_hf();
+    profile.name.push('\u{1b}').expect("room for one more");
+    assert_eq!(profile.check(), Err(ProfileError::Name));
+}
+
+/// Every field that a hostile profile used to hang or spoil a run with, and the ends that are no numbers.
+#[test]
+fn numbers_that_no_board_has_are_refused() {
+    type Break = fn(&mut Profile);
+    let cases: [(Break, &str); 22] = [
+        (|p| p.gpu_clock_khz[0] = 0, "gpu_clock_khz"),
+        (|p| p.gpu_clock_khz[10] = u32::MAX, "gpu_clock_khz"),
+        (|p| p.layers = 0, "layers"),
+        (|p| p.layers = u32::MAX, "layers"),
+        (|p| p.actuation_delay_s = 1e300, "actuation_delay_s"),
+        (|p| p.decode.floor_s = 1e12, "decode.floor_s"),
+        (|p| p.decode.floor_s = f64::NAN, "decode.floor_s"),
+        (|p| p.decode.sharpness = 1e-300, "decode.sharpness"),
+        (|p| p.decode.floor_per_sequence_s = f64::NEG_INFINITY, "decode.floor_per_sequence_s"),
+        (|p| p.prefill.tiles[0].per_token_s_ghz = 1e9, "prefill.tiles.per_token_s_ghz"),
+        (|p| p.power.idle_w = 1e6, "power.idle_w"),
+        (|p| p.power.leakage.reference_c = -1e300, "power.leakage.reference_c"),
+        (|p| p.power.leakage.knee_c = f64::INFINITY, "power.leakage.knee_c"),
+        (|p| p.thermal.die_j_per_k = 1e-300, "thermal.die_j_per_k"),
+        (|p| p.fan.vendor_period_s = 0.0, "fan.vendor_period_s"),
+        (|p| p.throttle.shutdown_c = 1e300, "throttle.shutdown_c"),
+        (|p| p.sensor.noise_sd_k = 1e300, "sensor.noise_sd_k"),
+        (|p| p.sensor.resolution_k = 1e300, "sensor.resolution_k"),
+        (|p| p.sensor.lag_s = -1.0, "sensor.lag_s"),
+        (|p| p.sensor.lag_s = 1e300, "sensor.lag_s"),
+        (|p| p.noise.decode_time_sd = 1e300, "noise.decode_time_sd"),
+        (|p| p.noise.prefill_stall_probability = 2.0, "noise.prefill_stall_probability"),
+    ];
+    for (damage, field) in cases {
+        let mut profile = Profile::agx_orin_hf();
+        damage(&mut profile);
+        let error = profile.check().expect_err(field);
+        assert!(matches!(error, ProfileError::OutOfRange { what, .. } if what == field), "{field}: {error}");
+        assert!(error.to_string().starts_with(&format!("the profile's `{field}` must lie between")), "{error}");
     }
 }

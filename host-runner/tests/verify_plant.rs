@@ -59,6 +59,8 @@ fn the_plant_recognizes_itself() {
     assert_eq!(states, [255, 0], "{report}");
     assert!(report.segments[0].end.abs_diff(180) <= 2, "{report}");
     assert!(report.figures["temperature_rmse_k"] < 0.3, "{report}");
+    let flat = ["segment_1_first_row", "segment_1_fan_pwm", "segment_2_fan_pwm"].map(|name| report.figures[name]);
+    assert_eq!(flat.map(f64::to_bits), [0.0, 255.0, 0.0].map(f64::to_bits), "{report}");
 }
 
 #[test]
@@ -102,6 +104,57 @@ fn a_strange_header_is_answered_with_what_is_missing() {
     let error = Log::read(csv.as_bytes(), &Profile::agx_orin_hf()).expect_err("a column is missing");
     assert!(matches!(&error, LogError::Header { nearest: Format::Training, missing } if missing == "throughput_raw"));
     assert!(error.to_string().contains("throughput_raw"), "{error}");
+}
+
+#[test]
+fn absurd_cells_and_cut_lines_cost_their_row_only() {
+    let csv = synthetic_training_log(40, 40, 1.0);
+    let mut lines: Vec<&str> = csv.lines().collect();
+    lines.insert(5, "6,6,32,140.0,4.3,1e308,850.0");
+    lines.insert(9, "6,6,32,1e-308,4.3,45.0,850.0");
+    lines.insert(13, "6,6,32,140.0,1e-308,45.0,850.0");
+    lines.insert(17, "6,6,32,140.0,4.3,45.0,850.0,one cell too many");
+    lines.push("6,6,32,14");
+    let report = replay(&lines.join("\n"));
+    let skipped: Vec<usize> = report.skipped.iter().map(|skipped| skipped.rows).collect();
+    assert_eq!(skipped.iter().sum::<usize>(), 4, "{report}");
+    assert!(skipped.contains(&3) && skipped.contains(&1), "{report}");
+    assert!(report.figures.values().all(|value| value.is_finite()), "{report}");
+}
+
+#[test]
+fn empty_and_semicolon_files_say_so() {
+    let profile = Profile::agx_orin_hf();
+    for nothing in ["", "\n\n", "\u{feff}"] {
+        let error = Log::read(nothing.as_bytes(), &profile).expect_err("nothing in it");
+        assert!(matches!(error, LogError::Empty), "{error}");
+    }
+    let semicolons = synthetic_training_log(20, 20, 1.0).replace(',', ";");
+    let error = Log::read(semicolons.as_bytes(), &profile).expect_err("semicolons");
+    assert!(matches!(error, LogError::Semicolons), "{error}");
+    assert!(error.to_string().contains("commas"), "{error}");
+}
+
+#[test]
+fn what_is_not_to_be_trusted_is_said() {
+    let has = |report: &PlantReport, part: &str| report.notes.iter().any(|note| note.contains(part));
+    let good = synthetic_training_log(60, 60, 1.0);
+    let report = replay(&good);
+    assert!(!has(&report, "edge of the search") && !has(&report, "not explained"), "{report}");
+
+    let report = replay(&synthetic_training_log(60, 60, 1.6));
+    assert!(has(&report, "session scalar is at the edge of the search"), "{report}");
+
+    // Every second reading 20 K off: no order of rows and no room explains it.
+    let hot = |(place, line): (usize, &str)| {
+        let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
+        if place > 0 && place % 2 == 0 {
+            cells[5] = (cells[5].parse::<f64>().expect("a temperature") + 20.0).to_string();
+        }
+        cells.join(",")
+    };
+    let report = replay(&good.lines().enumerate().map(hot).collect::<Vec<_>>().join("\n"));
+    assert!(has(&report, "the temperatures are not explained"), "{report}");
 }
 
 /// The published logs are not ours to ship: `None`, said aloud, where they are not at hand.

@@ -87,6 +87,8 @@ pub enum RewardError {
     EmptyRange(&'static str),
     /// A quantity that must be above zero is not.
     NotPositive(&'static str),
+    /// A share in thousandths that exceeds the whole.
+    AboveOne(&'static str),
     /// A list that must have an entry for the chosen depth has none.
     NoQuality,
     /// The turn has no temperature.
@@ -100,6 +102,7 @@ impl fmt::Display for RewardError {
                 write!(f, "the range of {what} is empty; its upper end must lie above its lower end")
             }
             Self::NotPositive(what) => write!(f, "{what} must be above zero"),
+            Self::AboveOne(what) => write!(f, "{what} must be at most 1000 thousandths, the quality of full depth"),
             Self::NoQuality => write!(f, "no quality is known for the chosen depth; list one per depth"),
             Self::NoTemperature => write!(f, "the turn has no temperature, so its reward is unknown"),
         }

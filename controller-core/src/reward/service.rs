@@ -58,6 +58,9 @@ impl Service {
         if self.quality_floor == 0 {
             return Err(RewardError::NotPositive("the quality floor"));
         }
+        if self.quality_floor > 1000 {
+            return Err(RewardError::AboveOne("the quality floor"));
+        }
         if self.hard_temperature <= self.soft_temperature {
             return Err(RewardError::EmptyRange("temperature"));
         }

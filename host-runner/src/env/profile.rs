@@ -60,6 +60,31 @@ pub enum BoardProfileError {
         /// The cause.
         source: ActionSpaceError,
     },
+    /// A clock to choose that the board does not have.
+    #[error(
+        "{path}, [actions]: {knob} contains {khz} kHz, which the board cannot run; choose from plant.gpu_clock_khz: \
+         {allowed:?}"
+    )]
+    Clock {
+        /// The file.
+        path: PathBuf,
+        /// The list that it stands in.
+        knob: &'static str,
+        /// The clock.
+        khz: u32,
+        /// The clocks of the board.
+        allowed: Vec<u32>,
+    },
+    /// The depths do not end with the whole model.
+    #[error("{path}, [actions]: depth ends with {last}, but must end with all of plant.layers, {layers}; append it")]
+    Depth {
+        /// The file.
+        path: PathBuf,
+        /// The largest depth to choose.
+        last: u16,
+        /// Layers of the plant.
+        layers: u32,
+    },
     /// Limits that cannot be.
     #[error("{path}, [limits]: {source}")]
     Limits {
@@ -92,8 +117,64 @@ impl BoardProfile {
             .map_err(|source| BoardProfileError::Content { path: path.into(), source: Box::new(source) })?;
         profile.plant.check().map_err(|source| BoardProfileError::Plant { path: path.into(), source })?;
         profile.actions.check().map_err(|source| BoardProfileError::Actions { path: path.into(), source })?;
+        profile.check_actions(path)?;
         profile.limits.check().map_err(|source| BoardProfileError::Limits { path: path.into(), source })?;
         profile.service.check().map_err(|source| BoardProfileError::Service { path: path.into(), source })?;
         Ok(profile)
+    }
+
+    /// Every setting to choose is one that the plant has; else its energy would belong to another setting than the one
+    /// shown.
+    fn check_actions(&self, path: &Path) -> Result<(), BoardProfileError> {
+        let Self { plant, actions, .. } = self;
+        for (knob, clocks) in [("prefill_khz", &actions.prefill_khz), ("decode_khz", &actions.decode_khz)] {
+            if let Some(&khz) = clocks.iter().find(|khz| !plant.gpu_clock_khz.contains(khz)) {
+                let allowed = plant.gpu_clock_khz.to_vec();
+                return Err(BoardProfileError::Clock { path: path.into(), knob, khz, allowed });
+            }
+        }
+        match actions.depth.last() {
+            Some(&last) if u32::from(last) != plant.layers => {
+                Err(BoardProfileError::Depth { path: path.into(), last, layers: plant.layers })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = include_str!("../../../models/boards/agx-orin-hf.toml");
+
+    fn refused(from: &str, to: &str) -> BoardProfileError {
+        assert!(FILE.contains(from));
+        BoardProfile::parse(&FILE.replacen(from, to, 1), Path::new("board.toml")).expect_err(to)
+    }
+
+    #[test]
+    fn actions_that_the_plant_lacks_are_refused() {
+        for knob in ["prefill_khz", "decode_khz"] {
+            let error = refused(&format!("{knob} = [306000, 408000"), &format!("{knob} = [306000, 409000"));
+            assert!(matches!(error, BoardProfileError::Clock { khz: 409_000, .. }), "{error}");
+            let text = error.to_string();
+            let named = format!("board.toml, [actions]: {knob} contains 409000 kHz");
+            assert!(text.starts_with(&named) && text.contains("408000"), "{text}");
+        }
+        let error = refused("14, 15, 16]", "14, 15]");
+        assert!(matches!(error, BoardProfileError::Depth { last: 15, layers: 16, .. }), "{error}");
+        let error = refused("layers = 16", "layers = 32");
+        assert!(matches!(error, BoardProfileError::Depth { last: 16, layers: 32, .. }), "{error}");
+    }
+
+    #[test]
+    fn limits_and_wishes_without_sense_are_refused() {
+        let error = refused("max_slew_mk_per_s = 600", "max_slew_mk_per_s = 0");
+        assert!(matches!(error, BoardProfileError::Limits { source: LimitsError::Slew, .. }), "{error}");
+        let error = refused("horizon = 10000000", "horizon = 600000001");
+        assert!(matches!(error, BoardProfileError::Limits { source: LimitsError::Horizon, .. }), "{error}");
+        let error = refused("quality_floor = 980", "quality_floor = 1001");
+        assert!(matches!(error, BoardProfileError::Service { source: RewardError::AboveOne(_), .. }), "{error}");
     }
 }

@@ -3,6 +3,7 @@
 use super::MIN_ROWS;
 use firmware_sim::plant::Profile;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 /// New tokens per sequence in every published log.
@@ -154,6 +155,12 @@ pub enum LogError {
     /// The file is not CSV.
     #[error("the log is not a CSV table: {0}")]
     Csv(#[from] csv::Error),
+    /// Nothing in it.
+    #[error("the log is empty; give a CSV file with a header and at least {MIN_ROWS} rows")]
+    Empty,
+    /// Another separator.
+    #[error("the log's columns are separated by semicolons; save it with commas between columns and points in numbers")]
+    Semicolons,
     /// No known header.
     #[error("the header fits no known log; nearest is the {nearest} log, which also needs the columns {missing}")]
     Header {
@@ -179,9 +186,10 @@ impl Log {
     /// says which clocks and depths exist.
     ///
     /// # Errors
-    /// Not CSV, no known header, or fewer than [`MIN_ROWS`] rows left.
+    /// Empty, not CSV, no known header, or fewer than [`MIN_ROWS`] rows left.
     pub fn read(source: impl std::io::Read, profile: &Profile) -> Result<Self, LogError> {
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(source);
+        // Flexible: a last line cut off by a power failure costs its own row, not the log.
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).flexible(true).from_reader(source);
         let columns = Columns::new(reader.headers()?);
         let format = columns.format()?;
         let mut rows = Vec::new();
@@ -227,6 +235,12 @@ impl Columns {
 
     fn format(&self) -> Result<Format, LogError> {
         let mut gaps = FORMATS.map(|(format, needed)| (format, self.missing(needed)));
+        if self.0.keys().all(String::is_empty) {
+            return Err(LogError::Empty);
+        }
+        if self.0.keys().any(|name| name.contains(';')) {
+            return Err(LogError::Semicolons);
+        }
         if let Some((format, _)) = gaps.iter().find(|(_, missing)| missing.is_empty()) {
             return Ok(*format);
         }
@@ -243,6 +257,12 @@ struct Cells<'a> {
 
 const NOT_A_NUMBER: &str = "a needed value is missing or not a finite number";
 const OUT_OF_RANGE: &str = "a value lies outside the board profile or below zero";
+const NOT_PHYSICAL: &str = "a temperature outside -40..150 C, an energy outside 0.001..1e6 J, a power outside \
+                            0.001..1e4 W or a time outside 0.0001..1e4 s: no board logs it";
+const TEMPERATURE_C: RangeInclusive<f64> = -40.0..=150.0;
+const ENERGY_J: RangeInclusive<f64> = 1e-3..=1e6;
+const POWER_W: RangeInclusive<f64> = 1e-3..=1e4;
+const SECONDS: RangeInclusive<f64> = 1e-4..=1e4;
 
 impl Cells<'_> {
     fn optional(&self, name: &str) -> Option<f64> {
@@ -255,7 +275,18 @@ impl Cells<'_> {
         if value > 0.0 { Ok(value) } else { Err(OUT_OF_RANGE) }
     }
 
-    fn count(&self, name: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, &'static str> {
+    /// A measurement that a board could have made.
+    fn measured(&self, name: &str, range: RangeInclusive<f64>) -> Result<f64, &'static str> {
+        let value = self.optional(name).ok_or(NOT_A_NUMBER)?;
+        if range.contains(&value) { Ok(value) } else { Err(NOT_PHYSICAL) }
+    }
+
+    /// The same where the log may lack it: `None` without the number, an error for an absurd one.
+    fn if_measured(&self, name: &str, range: RangeInclusive<f64>) -> Result<Option<f64>, &'static str> {
+        if self.optional(name).is_none() { Ok(None) } else { self.measured(name, range).map(Some) }
+    }
+
+    fn count(&self, name: &str, range: RangeInclusive<u32>) -> Result<u32, &'static str> {
         whole(self.optional(name).ok_or(NOT_A_NUMBER)?, range)
     }
 
@@ -274,7 +305,7 @@ impl Cells<'_> {
 
     fn training_row(&self, line: u64, profile: &Profile) -> Result<Row, &'static str> {
         let batch = self.count("batch", 1..=1024)?;
-        let latency_s = self.positive("end_to_end_latency")?;
+        let latency_s = self.measured("end_to_end_latency", SECONDS)?;
         let tokens = self.positive("throughput_raw")? * latency_s;
         Ok(Row {
             line,
@@ -284,17 +315,17 @@ impl Cells<'_> {
             depth: profile.layers,
             prompt_tokens: prompt_tokens(tokens, batch)?,
             latency_s,
-            prefill_s: self.positive("prefill_latency").ok(),
-            decode_s: self.positive("decode_latency").ok(),
-            energy_j: Some(self.positive("energy")?),
+            prefill_s: self.if_measured("prefill_latency", SECONDS)?,
+            decode_s: self.if_measured("decode_latency", SECONDS)?,
+            energy_j: Some(self.measured("energy", ENERGY_J)?),
             decode_power_w: None,
-            temperature_c: Some(self.positive("temperature")?),
+            temperature_c: Some(self.measured("temperature", TEMPERATURE_C)?),
             gap_s: None,
         })
     }
 
     fn grid_row(&self, line: u64, profile: &Profile) -> Result<Row, &'static str> {
-        let (prefill_s, decode_s) = (self.positive("prefill_time")?, self.positive("decode_time")?);
+        let (prefill_s, decode_s) = (self.measured("prefill_time", SECONDS)?, self.measured("decode_time", SECONDS)?);
         let latency_s = prefill_s + decode_s;
         Ok(Row {
             line,
@@ -306,17 +337,17 @@ impl Cells<'_> {
             latency_s,
             prefill_s: Some(prefill_s),
             decode_s: Some(decode_s),
-            energy_j: Some(self.positive("energy")?),
-            decode_power_w: self.positive("decode_power_w").ok(),
-            temperature_c: self.positive("temperature").ok(),
-            gap_s: self.positive("inference_time").ok().map(|whole| (whole - latency_s).max(0.0)),
+            energy_j: Some(self.measured("energy", ENERGY_J)?),
+            decode_power_w: self.if_measured("decode_power_w", POWER_W)?,
+            temperature_c: self.if_measured("temperature", TEMPERATURE_C)?,
+            gap_s: self.if_measured("inference_time", SECONDS)?.map(|whole| (whole - latency_s).max(0.0)),
         })
     }
 
     fn early_exit_row(&self, line: u64, profile: &Profile) -> Result<Row, &'static str> {
         let batch = self.count("batch_size", 1..=1024)?;
-        let latency_s = self.positive("latency")?;
-        let decode_s = self.positive("decode_latency")?;
+        let latency_s = self.measured("latency", SECONDS)?;
+        let decode_s = self.measured("decode_latency", SECONDS)?;
         Ok(Row {
             line,
             prefill_clock: self.clock("prefill_freq", profile)?,
@@ -325,11 +356,11 @@ impl Cells<'_> {
             depth: self.count("num_layers", 1..=profile.layers)?,
             prompt_tokens: prompt_tokens(latency_s / self.positive("per_token_latency")?, batch)?,
             latency_s,
-            prefill_s: Some(latency_s - decode_s).filter(|&s| s > 0.0),
+            prefill_s: Some(latency_s - decode_s).filter(|s| SECONDS.contains(s)),
             decode_s: Some(decode_s),
             energy_j: None,
             decode_power_w: None,
-            temperature_c: self.positive("temperature").ok(),
+            temperature_c: self.if_measured("temperature", TEMPERATURE_C)?,
             gap_s: None,
         })
     }
@@ -340,7 +371,7 @@ fn prompt_tokens(all: f64, batch: u32) -> Result<u32, &'static str> {
     whole(all - f64::from(batch * STEPS), 1..=1 << 20)
 }
 
-fn whole(value: f64, range: std::ops::RangeInclusive<u32>) -> Result<u32, &'static str> {
+fn whole(value: f64, range: RangeInclusive<u32>) -> Result<u32, &'static str> {
     let rounded = value.round();
     if (f64::from(*range.start())..=f64::from(*range.end())).contains(&rounded) {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within the range of a u32")]

@@ -5,7 +5,7 @@
 //!
 //! What is fitted to the log under test, all of it printed:
 //! - *one* session scalar on the decode launch floor (`session`); it differs between sessions of one board
-//! - the room temperature, within 10..=40 C, and the rows at which the fan was switched: no log holds them (`fan_state`)
+//! - the room temperature, within -10..=60 C, and the rows at which the fan was switched: no log holds them (`fan_state`)
 //!
 //! Everything else is the board profile. The built-in one is not blind to every log: latency and power come from the
 //! fan-on grid, but the leakage reference (78 C, of 70 and 75..=79 tried) was set so that the energies of the training

@@ -10,6 +10,8 @@ use firmware_sim::plant::{Profile, latency};
 
 /// Where the scalar is looked for; outside, it is not the same board and model.
 const RANGE: (f64, f64) = (0.8, 1.3);
+/// A result this near to an end of its range, as a share of it, ran into the end. The search stops at half a thousandth.
+const EDGE_SHARE: f64 = 2e-3;
 /// Below onset by this much heat may already cap the clock for part of a batch, K.
 const NEAR_ONSET_K: f64 = 1.0;
 /// A batch slower than this against the plant was disturbed, not slow. In four published logs the honest rows end at
@@ -27,6 +29,17 @@ pub(super) struct Session {
     pub used: Vec<bool>,
     pub throttled: usize,
     pub disturbed: usize,
+}
+
+impl Session {
+    /// The fit wanted to leave its range.
+    pub(super) fn at_edge(&self) -> bool {
+        self.fitted && is_at_edge(RANGE, self.floor_scale)
+    }
+}
+
+pub(super) fn is_at_edge((low, high): (f64, f64), found: f64) -> bool {
+    (found - low).min(high - found) < EDGE_SHARE * (high - low)
 }
 
 /// Predicted times of a row, s.

@@ -6,12 +6,13 @@
 use super::fan_state::{self, Segment};
 use super::log::{Log, STEPS};
 use super::phases::decode_watts;
+use super::session::is_at_edge;
 use super::{Options, Row};
 use firmware_sim::plant::{Conditions, Plant, Profile};
 use std::ops::Range;
 
-/// Rooms that a board may stand in, C.
-const ROOM_C: (f64, f64) = (10.0, 40.0);
+/// Rooms that a board may stand in, C: a winter shed to a closed cabinet.
+const ROOM_C: (f64, f64) = (-10.0, 60.0);
 /// Where the search for the room begins.
 const USUAL_ROOM_C: f64 = 25.0;
 /// How far a found switch of the fan may move to where the replay fits best, rows.
@@ -28,6 +29,13 @@ pub(super) struct Trajectory {
     pub segments: Vec<Segment>,
     /// Over all rows, K.
     pub rmse_k: f64,
+}
+
+impl Trajectory {
+    /// The fit of the room wanted to leave its range.
+    pub(super) fn room_at_edge(&self) -> bool {
+        self.ambient_fitted && is_at_edge(ROOM_C, self.ambient_c)
+    }
 }
 
 /// Replays a log with measured temperatures; `None` for one without.

@@ -171,13 +171,27 @@ fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
     sorted.get(rank - 1).copied()
 }
 
-/// Median and 95th percentile of wall-clock decision times, nanoseconds.
-#[must_use]
-pub fn decision_cost_ns(times: &[u64]) -> Option<(u64, u64)> {
-    let mut sorted = times.to_vec();
-    sorted.sort_unstable();
-    let rank = |percent: usize| (sorted.len() * percent).div_ceil(100).max(1) - 1;
-    Some((*sorted.get(rank(50))?, *sorted.get(rank(95))?))
+/// What decisions cost on this machine, wall-clock nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecisionCost {
+    /// Mean.
+    pub mean_ns: u64,
+    /// Median.
+    pub p50_ns: u64,
+    /// 95th percentile.
+    pub p95_ns: u64,
+}
+
+impl DecisionCost {
+    /// Of these times; `None` when nothing was decided.
+    #[must_use]
+    pub fn of(times_ns: &[u64]) -> Option<Self> {
+        let mut sorted = times_ns.to_vec();
+        sorted.sort_unstable();
+        let rank = |percent: usize| (sorted.len() * percent).div_ceil(100).max(1) - 1;
+        let (p50_ns, p95_ns) = (*sorted.get(rank(50))?, *sorted.get(rank(95))?);
+        Some(Self { mean_ns: sorted.iter().sum::<u64>() / sorted.len() as u64, p50_ns, p95_ns })
+    }
 }
 
 #[cfg(test)]
@@ -189,7 +203,7 @@ mod tests {
         let values: Vec<f64> = (1..=20).map(f64::from).collect();
         assert_eq!((percentile(&values, 50), percentile(&values, 95)), (Some(10.0), Some(19.0)));
         assert_eq!(percentile(&[], 50), None);
-        assert_eq!(decision_cost_ns(&[5, 1, 3]), Some((3, 5)));
-        assert_eq!(decision_cost_ns(&[]), None);
+        assert_eq!(DecisionCost::of(&[9, 1, 2]), Some(DecisionCost { mean_ns: 4, p50_ns: 2, p95_ns: 9 }));
+        assert_eq!(DecisionCost::of(&[]), None);
     }
 }

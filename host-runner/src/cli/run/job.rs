@@ -14,7 +14,7 @@ use crate::run::choice::{Choice, ChoiceError};
 use crate::run::llama::{Llama, LlamaOptions};
 use crate::run::prompts::{self, Prompt};
 use crate::run::record::{Header, RecordFile};
-use crate::run::summary::{Collector, Summary, decision_cost_ns};
+use crate::run::summary::{Collector, DecisionCost, Summary};
 use crate::run::{Course, TurnRecord, serve};
 use anyhow::Context as _;
 use controller_core::control::{Controller, RewardRule};
@@ -45,7 +45,7 @@ pub(super) struct Run {
     pub(super) governor: Choice,
     pub(super) summary: Summary,
     pub(super) turns: Vec<TurnRecord>,
-    pub(super) decision_ns: Option<(u64, u64)>,
+    pub(super) decision_cost: Option<DecisionCost>,
     pub(super) wall_s: f64,
 }
 
@@ -145,7 +145,7 @@ impl<'a> Job<'a> {
         let summary = collector.finish(&finished);
         record.finish(&summary)?;
         let wall_s = started.elapsed().as_secs_f64();
-        Ok(Run { governor: choice, summary, turns, decision_ns: decision_cost_ns(&finished.decision_ns), wall_s })
+        Ok(Run { governor: choice, summary, turns, decision_cost: DecisionCost::of(&finished.decision_ns), wall_s })
     }
 
     fn header(&self, governor: &Choice) -> anyhow::Result<Header> {

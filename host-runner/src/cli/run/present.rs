@@ -38,10 +38,11 @@ impl Job<'_> {
         object.rows = results.iter().map(row).collect();
         object.pass = !self.failed(results);
         let wall = results.iter().map(|result| {
-            let (p50, p95) = result.decision_ns.unzip();
+            let cost = result.decision_cost;
             json!({
                 "governor": result.governor.to_string(), "run_s": result.wall_s,
-                "decision_p50_ns": p50, "decision_p95_ns": p95,
+                "decision_mean_ns": cost.map(|c| c.mean_ns),
+                "decision_p50_ns": cost.map(|c| c.p50_ns), "decision_p95_ns": cost.map(|c| c.p95_ns),
             })
         });
         object.wall("runs", wall.collect::<Vec<_>>());
@@ -112,10 +113,11 @@ fn summary_table(results: &[Run]) -> Table {
         Ending::BoardOff => "board shut down".to_owned(),
         Ending::CannotCool => "too hot to work".to_owned(),
     });
-    let cost = |result: &Run| result.decision_ns.map_or("-".to_owned(), |(p50, p95)| format!("{p50} / {p95}"));
+    let cost = |result: &Run| {
+        result.decision_cost.map_or("-".to_owned(), |c| format!("{} / {} / {}", c.mean_ns, c.p50_ns, c.p95_ns))
+    };
     table.row(
-        std::iter::once("decision p50 / p95, cold caches, ns (this machine)".to_owned())
-            .chain(results.iter().map(cost)),
+        std::iter::once("decision mean / p50 / p95, ns (this machine)".to_owned()).chain(results.iter().map(cost)),
     );
     let wall = |result: &Run| format!("{:.1}", result.wall_s);
     table.row(std::iter::once("took, s (this machine)".to_owned()).chain(results.iter().map(wall)));

@@ -200,13 +200,13 @@ mod tests {
         Network { header, biases, weights }
     }
 
+    fn layers_of(network: &Network) -> std::vec::Vec<LayerValues<'_>> {
+        let pairs = network.biases.iter().zip(&network.weights);
+        pairs.map(|(biases, weights)| LayerValues { biases, weights }).collect()
+    }
+
     fn bytes_of(network: &Network) -> std::vec::Vec<u8> {
-        let layers: std::vec::Vec<_> = network
-            .biases
-            .iter()
-            .zip(&network.weights)
-            .map(|(biases, weights)| LayerValues { biases, weights })
-            .collect();
+        let layers = layers_of(network);
         let mut buffer = vec![0; 16_384];
         let length = encode(&network.header, &layers, &[&[0, 0], &[ONE, -ONE]], &mut buffer).unwrap();
         buffer.truncate(length);
@@ -314,12 +314,7 @@ mod tests {
         let mut network = random_network(Heads::Factored, 4);
         network.biases[1][0] = i32::MAX;
         network.weights[1][0] = 1;
-        let layers: std::vec::Vec<_> = network
-            .biases
-            .iter()
-            .zip(&network.weights)
-            .map(|(biases, weights)| LayerValues { biases, weights })
-            .collect();
+        let layers = layers_of(&network);
         let mut buffer = vec![0; 16_384];
         let result = encode(&network.header, &layers, &[&[0, 0], &[0, 0]], &mut buffer);
         assert_eq!(result, Err(EncodeError::Refused(ImageError::AccumulatorRange { layer: 1 })));

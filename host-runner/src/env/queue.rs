@@ -65,11 +65,6 @@ impl Queue {
         }
     }
 
-    /// Changes the offered load from the next arrival on.
-    pub fn set_rate(&mut self, per_second: f64) {
-        self.mean_gap_s = 1.0 / per_second;
-    }
-
     /// When the next request arrives; `None` when all have.
     #[must_use]
     pub fn next_arrival_s(&self) -> Option<f64> {

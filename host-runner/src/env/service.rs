@@ -114,11 +114,6 @@ impl<A: Answers> Service<A> {
     pub const fn queue(&self) -> &Queue {
         &self.queue
     }
-
-    /// The queue, for changes of the offered load.
-    pub const fn queue_mut(&mut self) -> &mut Queue {
-        &mut self.queue
-    }
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturating, never negative here")]

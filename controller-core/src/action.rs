@@ -222,10 +222,17 @@ impl ActionSpace {
         }
     }
 
-    /// Number of values of each knob, in knob order: the sizes of a factored policy's heads.
+    /// Number of values of each knob, in knob order.
     #[must_use]
     pub fn sizes(&self) -> [usize; KNOBS] {
         Knob::ALL.map(|knob| self.len(knob))
+    }
+
+    /// Sizes of a factored policy's heads, in knob order. A knob with a single value leaves
+    /// nothing to choose: its head is empty.
+    #[must_use]
+    pub fn head_sizes(&self) -> [usize; KNOBS] {
+        self.sizes().map(|size| if size > 1 { size } else { 0 })
     }
 
     /// Number of different actions: the size of a joint policy's single head.

@@ -2,7 +2,11 @@
 
 use super::Policy;
 use super::error::ImageError;
-use super::image::{Header, MAGIC, MAX_GOLDENS, PREFIX_LEN, PolicyImage, VERSION, checksum, padded, schema_hash};
+use super::image::{
+    Header, MAGIC, MAX_GOLDENS, MAX_UNITS, PREFIX_LEN, PolicyImage, VERSION, checksum, padded, schema_hash,
+};
+use super::kernel::UNITS;
+use super::layer::{Shape, padding_bias};
 use crate::action::Knob;
 use core::fmt;
 
@@ -53,6 +57,9 @@ impl Writer<'_> {
     }
 }
 
+/// Room for the widest network that an image can hold.
+const ROOM: usize = MAX_UNITS / 2;
+
 /// Writes an image into `buffer` and returns its length. The outputs of the golden examples are
 /// computed here from `golden_inputs`; the result has passed [`PolicyImage::new_checked`].
 ///
@@ -75,7 +82,7 @@ pub fn encode(
     let mut outputs = heapless::Vec::<_, MAX_GOLDENS>::new();
     {
         let image = parse(buffer, length)?;
-        let policy = Policy::new(image).map_err(EncodeError::Refused)?;
+        let policy = Policy::<ROOM>::with_room(image).map_err(EncodeError::Refused)?;
         for input in golden_inputs {
             if input.len() != header.observation.len() {
                 return Err(EncodeError::Shape);
@@ -95,7 +102,7 @@ pub fn encode(
     let length = writer.length;
     seal(header, length, buffer)?;
     let image = parse(buffer, length)?;
-    Policy::new(image).map_err(EncodeError::Refused)?;
+    Policy::<ROOM>::with_room(image).map_err(EncodeError::Refused)?;
     Ok(length)
 }
 
@@ -106,18 +113,38 @@ fn encode_parameters(header: &Header, layers: &[LayerValues<'_>], buffer: &mut [
     let mut writer = Writer { buffer, length: PREFIX_LEN + header_len };
     let padding = [0u8; 3];
     writer.push(padding.get(..padded(header_len) - header_len).unwrap_or_default())?;
-    for (layer, (inputs, outputs)) in layers.iter().zip(header.shapes()) {
-        if layer.biases.len() != outputs || layer.weights.len() != inputs * outputs {
+    for (number, (layer, shape)) in layers.iter().zip(header.shapes()).enumerate() {
+        if layer.biases.len() != shape.outputs || layer.weights.len() != shape.inputs * shape.outputs {
             return Err(EncodeError::Shape);
         }
-        for bias in layer.biases {
-            writer.push(&bias.to_le_bytes())?;
-        }
-        for weight in layer.weights {
-            writer.push(&weight.to_le_bytes())?;
-        }
+        encode_layer(*layer, shape, padding_bias(number == header.hidden.len()), &mut writer)?;
     }
     Ok(writer.length)
+}
+
+/// Rearranges a layer into blocks, with neutral padding.
+fn encode_layer(
+    layer: LayerValues<'_>,
+    shape: Shape,
+    padding_bias: i32,
+    writer: &mut Writer<'_>,
+) -> Result<(), EncodeError> {
+    for block in 0..shape.outputs.div_ceil(UNITS) {
+        let units = block * UNITS..(block + 1) * UNITS;
+        for unit in units.clone() {
+            writer.push(&layer.biases.get(unit).unwrap_or(&padding_bias).to_le_bytes())?;
+        }
+        for pair in 0..shape.rows_per_block() - 1 {
+            for unit in units.clone() {
+                let row = layer.weights.chunks_exact(shape.inputs.max(1)).nth(unit);
+                for input in [2 * pair, 2 * pair + 1] {
+                    let weight = row.and_then(|row| row.get(input)).copied().unwrap_or(0);
+                    writer.push(&weight.to_le_bytes())?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Fills in the prefix of an image of `length` bytes.
@@ -191,7 +218,7 @@ mod tests {
         let mut rng = Pcg32::new(seed);
         let mut symmetric =
             |bound: i32| i32::try_from(rng.below(u32::try_from(2 * bound + 1).unwrap())).unwrap() - bound;
-        let shapes: std::vec::Vec<_> = header.shapes().collect();
+        let shapes: std::vec::Vec<_> = header.shapes().map(|shape| (shape.inputs, shape.outputs)).collect();
         let biases = shapes.iter().map(|&(_, o)| (0..o).map(|_| symmetric(1 << 20)).collect()).collect();
         let weights = shapes
             .iter()

@@ -1,6 +1,6 @@
 //! Everything that can be wrong with a policy image, as sentences.
 
-use super::image::{MAX_GOLDENS, MAX_LOGITS, MAX_WIDTH, VERSION};
+use super::image::{MAX_GOLDENS, MAX_LOGITS, MAX_UNITS, VERSION};
 use crate::action::ActionSpaceError;
 use crate::observation::LayoutError;
 use core::fmt;
@@ -61,6 +61,18 @@ pub enum ImageError {
         /// Number of the layer, from 0.
         layer: u8,
     },
+    /// Padding that is not neutral.
+    Padding {
+        /// Number of the layer, from 0.
+        layer: u8,
+    },
+    /// The network is wider than this build of the policy has room for.
+    Width {
+        /// Units of the widest layer, or inputs when they are more.
+        found: usize,
+        /// The most that fit.
+        limit: usize,
+    },
     /// A row whose accumulator could overflow.
     AccumulatorRange {
         /// Number of the layer, from 0.
@@ -97,7 +109,7 @@ impl fmt::Display for ImageError {
             Self::Actions(error) => error.fmt(f),
             Self::NoLayers => write!(f, "the policy has no hidden layer"),
             Self::LayerShape { layer } => {
-                write!(f, "hidden layer {layer} must have 1 to {MAX_WIDTH} units and a shift of at most 30")
+                write!(f, "hidden layer {layer} must have 1 to {MAX_UNITS} units and a shift of at most 30")
             }
             Self::TooManyLogits { logits } => {
                 write!(f, "the policy has {logits} logits, at most {MAX_LOGITS} are supported")
@@ -107,6 +119,11 @@ impl fmt::Display for ImageError {
                 write!(f, "the image carries {goldens} examples, at most {MAX_GOLDENS} are supported")
             }
             Self::WeightRange { layer } => write!(f, "a weight of layer {layer} has more than 14 bits"),
+            Self::Padding { layer } => write!(f, "the padding of layer {layer} is not zero; freeze the policy again"),
+            Self::Width { found, limit } => write!(
+                f,
+                "the widest layer has {found} units, this program reserves room for {limit}; raise the number of pairs of its `Policy` type"
+            ),
             Self::AccumulatorRange { layer } => {
                 write!(f, "a row of layer {layer} could overflow 32 bits; freeze the policy with smaller scales")
             }

@@ -5,8 +5,10 @@
 //! header. The layout is specified in `docs/policy-image.md`.
 
 use super::error::ImageError;
+use super::kernel::Row;
+use super::layer::{Layer, Shape, padding_bias};
 use crate::action::{Action, ActionSpace, KNOBS, Knob};
-use crate::observation::{FEATURES_VERSION, Layout, MAX_FEATURES, ONE, Observation, check_layout};
+use crate::observation::{FEATURES_VERSION, Layout, MAX_FEATURES, Observation, check_layout};
 use crate::reward::Variant;
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use heapless::{String, Vec};
@@ -16,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub const MAGIC: [u8; 4] = *b"ELPI";
 
 /// Version of the format that this build reads and writes.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Bytes before the header: magic, version, header length, total length, schema hash, CRC-32.
 pub const PREFIX_LEN: usize = 20;
@@ -24,8 +26,8 @@ pub const PREFIX_LEN: usize = 20;
 /// Most hidden layers.
 pub const MAX_HIDDEN_LAYERS: usize = 6;
 
-/// Most units of a hidden layer and most inputs.
-pub const MAX_WIDTH: usize = 128;
+/// Most units of a hidden layer.
+pub const MAX_UNITS: usize = 1024;
 
 /// Most logits of the last layer.
 pub const MAX_LOGITS: usize = 8192;
@@ -39,7 +41,7 @@ pub(super) const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO
 /// Size and scale of one hidden layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerShape {
-    /// Units of the layer, 1 to [`MAX_WIDTH`].
+    /// Units of the layer, 1 to [`MAX_UNITS`].
     pub units: u16,
     /// Right shift that brings the accumulator back to 13 bits, 0 to 30.
     pub shift: u8,
@@ -96,15 +98,20 @@ impl Header {
     pub fn logits(&self) -> usize {
         match self.heads {
             Heads::Joint => self.actions.count(),
-            Heads::Factored => self.actions.sizes().iter().sum(),
+            Heads::Factored => self.actions.head_sizes().iter().sum(),
         }
     }
 
+    /// The widest input of a layer, and so the room that running the network takes.
+    pub(super) fn width(&self) -> usize {
+        self.shapes().map(|shape| shape.inputs).max().unwrap_or(0)
+    }
+
     /// Inputs and outputs of every layer, the last one included.
-    pub(super) fn shapes(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+    pub(super) fn shapes(&self) -> impl Iterator<Item = Shape> + '_ {
         let outputs = self.hidden.iter().map(|layer| usize::from(layer.units)).chain([self.logits()]);
         outputs.scan(self.observation.len(), |inputs, outputs| {
-            let shape = (*inputs, outputs);
+            let shape = Shape { inputs: *inputs, outputs };
             *inputs = outputs;
             Some(shape)
         })
@@ -118,7 +125,7 @@ impl Header {
             return Err(ImageError::NoLayers);
         }
         for (number, layer) in (0u8..).zip(&self.hidden) {
-            if layer.units == 0 || usize::from(layer.units) > MAX_WIDTH || layer.shift > 30 {
+            if layer.units == 0 || usize::from(layer.units) > MAX_UNITS || layer.shift > 30 {
                 return Err(ImageError::LayerShape { layer: number });
             }
         }
@@ -168,50 +175,11 @@ pub struct Golden {
     pub output: GoldenOutput,
 }
 
-/// One layer's parameters, still in the image.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Layer<'a> {
-    biases: &'a [u8],
-    weights: &'a [u8],
-    inputs: usize,
-    shift: u8,
-}
-
-impl<'a> Layer<'a> {
-    pub(super) const fn shift(&self) -> u8 {
-        self.shift
-    }
-
-    /// `bias + Σ weight·input` of every unit. The parser proved that none can overflow.
-    pub(super) fn accumulators(self, input: &'a [i16; MAX_WIDTH]) -> impl Iterator<Item = i32> + 'a {
-        let input = input.get(..self.inputs).unwrap_or(input);
-        self.rows().map(move |(bias, row)| {
-            // Wrapping, so that no overflow check keeps the compiler from vectorizing: none can occur.
-            let products = weights_of(row).zip(input).map(|(weight, x)| i32::from(weight).wrapping_mul(i32::from(*x)));
-            products.fold(bias, i32::wrapping_add)
-        })
-    }
-
-    /// Bias and weights of every unit.
-    fn rows(self) -> impl Iterator<Item = (i32, &'a [u8])> {
-        // A checked layer has inputs; `max` lets the compiler see that the chunks are not empty.
-        biases_of(self.biases).zip(self.weights.chunks_exact((self.inputs * 2).max(2)))
-    }
-}
-
-fn weights_of(bytes: &[u8]) -> impl Iterator<Item = i16> {
-    bytes.chunks_exact(2).map(|pair| i16::from_le_bytes(pair.try_into().unwrap_or_default()))
-}
-
-fn biases_of(bytes: &[u8]) -> impl Iterator<Item = i32> {
-    bytes.chunks_exact(4).map(|quad| i32::from_le_bytes(quad.try_into().unwrap_or_default()))
-}
-
 /// A policy image that has passed every check.
 #[derive(Clone, Debug)]
 pub struct PolicyImage<'a> {
     header: Header,
-    parameters: &'a [u8],
+    parameters: &'a [Row],
     goldens: &'a [u8],
 }
 
@@ -255,34 +223,18 @@ impl<'a> PolicyImage<'a> {
             return Err(ImageError::Header);
         }
         let data = body.get(padded(header_len)..).ok_or(ImageError::Truncated)?;
-        let parameters_len = header.shapes().map(|(inputs, outputs)| outputs * (4 + inputs * 2)).sum();
+        let parameters_len = header.shapes().map(Shape::rows).sum::<usize>() * size_of::<Row>();
         let goldens_len = usize::from(header.goldens) * golden_len(&header);
         let (parameters, goldens) = data.split_at_checked(parameters_len).ok_or(ImageError::Truncated)?;
         if goldens.len() != goldens_len {
             return Err(ImageError::Truncated);
         }
+        let (parameters, _) = parameters.as_chunks().0.as_chunks();
         let image = Self { header, parameters, goldens };
-        image.check_rows()?;
-        Ok(image)
-    }
-
-    /// Proves that no input can overflow an accumulator: |bias| + 8191·Σ|weight| fits an `i32`.
-    fn check_rows(&self) -> Result<(), ImageError> {
-        for (number, layer) in (0u8..).zip(self.layers()) {
-            for (bias, row) in layer.rows() {
-                let mut magnitude = u64::from(bias.unsigned_abs());
-                for weight in weights_of(row) {
-                    if weight.unsigned_abs() > ONE.unsigned_abs() {
-                        return Err(ImageError::WeightRange { layer: number });
-                    }
-                    magnitude += u64::from(weight.unsigned_abs()) * u64::from(ONE.unsigned_abs());
-                }
-                if magnitude > u64::from(i32::MAX.unsigned_abs()) {
-                    return Err(ImageError::AccumulatorRange { layer: number });
-                }
-            }
+        for (number, layer) in (0u8..).zip(image.layers()) {
+            layer.check(number, padding_bias(usize::from(number) == image.header.hidden.len()))?;
         }
-        Ok(())
+        Ok(image)
     }
 
     /// The self-description.
@@ -293,11 +245,10 @@ impl<'a> PolicyImage<'a> {
 
     fn layers(&self) -> impl Iterator<Item = Layer<'a>> + '_ {
         let shifts = self.header.hidden.iter().map(|layer| layer.shift).chain([0]);
-        self.header.shapes().zip(shifts).scan(self.parameters, |rest, ((inputs, outputs), shift)| {
-            let (biases, tail) = rest.split_at_checked(outputs * 4)?;
-            let (weights, tail) = tail.split_at_checked(outputs * inputs * 2)?;
+        self.header.shapes().zip(shifts).scan(self.parameters, |rest, (shape, shift)| {
+            let (rows, tail) = rest.split_at_checked(shape.rows())?;
             *rest = tail;
-            Some(Layer { biases, weights, inputs, shift })
+            Some(Layer::new(rows, shape, shift))
         })
     }
 
@@ -308,7 +259,7 @@ impl<'a> PolicyImage<'a> {
 
     /// The layer that makes the logits.
     pub(super) fn head_layer(&self) -> Layer<'a> {
-        let nothing = Layer { biases: &[], weights: &[], inputs: 1, shift: 0 };
+        let nothing = Layer::new(&[], Shape { inputs: 0, outputs: 0 }, 0);
         self.layers().last().unwrap_or(nothing)
     }
 
@@ -323,12 +274,14 @@ impl<'a> PolicyImage<'a> {
                 action.set(knob, *index);
             }
             let logits_crc = crc.first_chunk::<4>().map_or(0, |quad| u32::from_le_bytes(*quad));
-            Golden {
-                input: weights_of(input).take(MAX_FEATURES).collect(),
-                output: GoldenOutput { action, logits_crc },
-            }
+            Golden { input: integers(input).take(MAX_FEATURES).collect(), output: GoldenOutput { action, logits_crc } }
         })
     }
+}
+
+fn integers(bytes: &[u8]) -> impl Iterator<Item = i16> {
+    let (pairs, _) = bytes.as_chunks::<2>();
+    pairs.iter().map(|pair| i16::from_le_bytes(*pair))
 }
 
 /// Bytes of one golden example: inputs, one index per knob, CRC-32 of the logits.

@@ -20,34 +20,33 @@
 //! has one head over the whole action table. The action is the index of the largest logit of
 //! each head; of equal logits the lowest index wins.
 
+mod argmax;
 mod encode;
 mod error;
 mod image;
+mod kernel;
+mod layer;
 
 pub use encode::{EncodeError, LayerValues, encode};
 pub use error::ImageError;
 pub use image::{
-    GoldenOutput, Header, Heads, LayerShape, MAGIC, MAX_GOLDENS, MAX_HIDDEN_LAYERS, MAX_LOGITS, MAX_WIDTH, PREFIX_LEN,
+    GoldenOutput, Header, Heads, LayerShape, MAGIC, MAX_GOLDENS, MAX_HIDDEN_LAYERS, MAX_LOGITS, MAX_UNITS, PREFIX_LEN,
     PolicyImage, Provenance, VERSION, schema_hash,
 };
 
-use crate::action::{Action, KNOBS, Knob};
+use crate::action::Action;
 use crate::observation::ONE;
-use image::Layer;
-
-/// Divides by `2^shift`, rounding to nearest, halves up.
-#[must_use]
-pub const fn round_shift(value: i32, shift: u8) -> i32 {
-    if shift == 0 {
-        return value;
-    }
-    // floor(v / 2^s) plus the first bit shifted out is floor(v / 2^s + 1/2), without overflow.
-    (value >> shift) + ((value >> (shift - 1)) & 1)
-}
+use argmax::Argmax;
+use kernel::Pair;
 
 /// A policy ready to decide: a checked image.
+///
+/// `PAIRS` is the room that a decision takes on the stack: layers and observations of up to
+/// `2 * PAIRS` values, in two buffers of `PAIRS` words (of 16 bytes each where a SIMD register
+/// holds them). The default serves networks up to 128 wide; a microcontroller with a smaller one
+/// may name less.
 #[derive(Clone, Debug)]
-pub struct Policy<'a> {
+pub struct Policy<'a, const PAIRS: usize = 64> {
     image: PolicyImage<'a>,
 }
 
@@ -55,8 +54,23 @@ impl<'a> Policy<'a> {
     /// Makes a policy of a checked image, after running the examples that the image carries.
     ///
     /// # Errors
-    /// [`ImageError::GoldenMismatch`] when this machine does not compute what the maker's did.
+    /// [`ImageError::GoldenMismatch`] when this machine does not compute what the maker's did,
+    /// [`ImageError::Width`] when a layer has more than 128 units.
     pub fn new(image: PolicyImage<'a>) -> Result<Self, ImageError> {
+        Self::with_room(image)
+    }
+}
+
+impl<'a, const PAIRS: usize> Policy<'a, PAIRS> {
+    /// As [`Policy::new`], for networks up to `2 * PAIRS` wide.
+    ///
+    /// # Errors
+    /// [`ImageError::GoldenMismatch`], or [`ImageError::Width`] when the network is wider.
+    pub fn with_room(image: PolicyImage<'a>) -> Result<Self, ImageError> {
+        let (found, limit) = (image.header().width().next_multiple_of(kernel::INPUTS), PAIRS.saturating_mul(2));
+        if found > limit {
+            return Err(ImageError::Width { found, limit });
+        }
         let policy = Self { image };
         policy.self_test()?;
         Ok(policy)
@@ -82,122 +96,59 @@ impl<'a> Policy<'a> {
     #[must_use]
     pub fn evaluate(&self, observation: &[i16]) -> GoldenOutput {
         let mut digest = image::CRC.digest();
-        let mut argmax = Argmax::new(self.image.header());
-        self.for_each_logit(observation, |logit| {
-            digest.update(&logit.to_le_bytes());
-            argmax.push(logit);
-        });
-        GoldenOutput { action: argmax.finish(self.image.header()), logits_crc: digest.finalize() }
+        self.for_each_logit(observation, |logit| digest.update(&logit.to_le_bytes()));
+        GoldenOutput { action: self.decide(observation), logits_crc: digest.finalize() }
     }
 
     /// The action with the largest logit of every head; ties go to the lowest index.
     #[must_use]
     pub fn decide(&self, observation: &[i16]) -> Action {
-        let mut argmax = Argmax::new(self.image.header());
-        self.for_each_logit(observation, |logit| argmax.push(logit));
-        argmax.finish(self.image.header())
+        let header = self.image.header();
+        let mut argmax = Argmax::new(header);
+        self.for_each_block(observation, |logits| argmax.push(logits));
+        argmax.finish(header)
     }
 
     /// Runs the network and hands every logit of the last layer to `sink`, in order. Missing
     /// inputs count as 0, surplus ones are ignored.
     pub fn for_each_logit(&self, observation: &[i16], mut sink: impl FnMut(i32)) {
-        let mut current = [0i16; MAX_WIDTH];
-        let mut next = [0i16; MAX_WIDTH];
-        for (slot, value) in current.iter_mut().zip(observation) {
-            *slot = (*value).clamp(-ONE, ONE);
+        let mut left = self.image.header().logits();
+        self.for_each_block(observation, |logits| {
+            for logit in logits.into_iter().take(left) {
+                sink(logit);
+            }
+            left = left.saturating_sub(kernel::UNITS);
+        });
+    }
+
+    /// Runs the network and hands out its logits, four at a time; padding is `i32::MIN`.
+    fn for_each_block(&self, observation: &[i16], mut sink: impl FnMut([i32; kernel::UNITS])) {
+        let (mut one, mut other) = ([Pair::ZERO; PAIRS], [Pair::ZERO; PAIRS]);
+        let (mut inputs, mut outputs) = (&mut one, &mut other);
+        let features = observation.get(..self.image.header().observation.len()).unwrap_or(observation);
+        let (pairs, odd) = features.as_chunks::<2>();
+        for (input, [a, b]) in inputs.iter_mut().zip(pairs.iter().copied().chain(odd.first().map(|&last| [last, 0]))) {
+            *input = Pair::new(a.clamp(-ONE, ONE), b.clamp(-ONE, ONE));
         }
         for layer in self.image.hidden() {
-            for (slot, accumulator) in next.iter_mut().zip(layer.accumulators(&current)) {
-                *slot = activate(accumulator, layer.shift());
+            let shift = layer.shift();
+            // Half a step, so that the shift rounds to nearest, halves up.
+            let half = (1i32 << shift) >> 1;
+            let (quads, _) = outputs.as_chunks_mut::<{ kernel::UNITS / 2 }>();
+            for ((biases, weights), quad) in layer.blocks().zip(quads) {
+                let biases = kernel::biases(biases).map(|bias| bias.wrapping_add(half));
+                let [a, b, c, d] = kernel::sums(biases, weights, inputs).map(|sum| relu(sum >> shift));
+                *quad = [Pair::new(a, b), Pair::new(c, d)];
             }
-            core::mem::swap(&mut current, &mut next);
+            core::mem::swap(&mut inputs, &mut outputs);
         }
-        let last: Layer<'_> = self.image.head_layer();
-        last.accumulators(&current).for_each(&mut sink);
-    }
-}
-
-/// ReLU and requantization of one accumulator to 13 bits.
-fn activate(accumulator: i32, shift: u8) -> i16 {
-    let scaled = round_shift(accumulator, shift).clamp(0, i32::from(ONE));
-    i16::try_from(scaled).unwrap_or(ONE)
-}
-
-/// Streaming argmax over one or several heads.
-struct Argmax {
-    ends: [usize; KNOBS],
-    best: [usize; KNOBS],
-    value: i32,
-    head: usize,
-    position: usize,
-    start: usize,
-}
-
-impl Argmax {
-    fn new(header: &Header) -> Self {
-        let ends = match header.heads {
-            Heads::Joint => [header.actions.count(); KNOBS],
-            Heads::Factored => {
-                let mut end = 0;
-                header.actions.sizes().map(|size| {
-                    end += size;
-                    end
-                })
-            }
-        };
-        Self { ends, best: [0; KNOBS], value: i32::MIN, head: 0, position: 0, start: 0 }
-    }
-
-    fn push(&mut self, logit: i32) {
-        if self.ends.get(self.head).is_some_and(|&end| self.position >= end) {
-            self.head += 1;
-            self.start = self.position;
-            self.value = i32::MIN;
-        }
-        // The first logit of a head must win even if it is the smallest number there is.
-        if (logit > self.value || self.position == self.start)
-            && let Some(best) = self.best.get_mut(self.head)
-        {
-            *best = self.position - self.start;
-            self.value = logit;
-        }
-        self.position += 1;
-    }
-
-    fn finish(&self, header: &Header) -> Action {
-        let [first, ..] = self.best;
-        match header.heads {
-            Heads::Joint => header.actions.action(first).unwrap_or_default(),
-            Heads::Factored => {
-                let mut action = Action::default();
-                for (knob, best) in Knob::ALL.into_iter().zip(self.best) {
-                    action.set(knob, u8::try_from(best).unwrap_or(0));
-                }
-                action
-            }
+        for (biases, weights) in self.image.head_layer().blocks() {
+            sink(kernel::sums(kernel::biases(biases), weights, inputs));
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn rounding_is_half_up() {
-        for (value, shift, expected) in
-            [(5, 1, 3), (4, 1, 2), (-5, 1, -2), (-6, 2, -1), (7, 0, 7), (i32::MAX, 1, 1 << 30)]
-        {
-            assert_eq!(round_shift(value, shift), expected, "{value} >> {shift}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn rounding_is_within_half_a_step(value in any::<i32>(), shift in 0u8..31) {
-            let error = i64::from(round_shift(value, shift)) * (1i64 << shift) - i64::from(value);
-            prop_assert!(error.abs() * 2 <= 1i64 << shift);
-        }
-    }
+/// Cuts at 0 and at the top of 13 bits.
+fn relu(value: i32) -> i16 {
+    i16::try_from(value.clamp(0, i32::from(ONE))).unwrap_or(ONE)
 }

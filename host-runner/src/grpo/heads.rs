@@ -3,7 +3,7 @@
 use controller_core::action::{Action, ActionSpace, KNOBS, Knob};
 use controller_core::rng::Pcg32;
 
-/// Log-probabilities of every value of every knob.
+/// Log-probabilities of every value of every knob. A knob with a single value has an empty head.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heads {
     log_probabilities: [Vec<f64>; KNOBS],
@@ -15,7 +15,7 @@ impl Heads {
     #[must_use]
     pub fn new(logits: &[f64], actions: &ActionSpace) -> Self {
         let mut rest = logits;
-        let log_probabilities = actions.sizes().map(|size| {
+        let log_probabilities = actions.head_sizes().map(|size| {
             let (head, tail) = rest.split_at(size.min(rest.len()));
             rest = tail;
             log_softmax(head)
@@ -31,7 +31,8 @@ impl Heads {
     /// Log-probability of an action: the sum over its knobs.
     #[must_use]
     pub fn log_probability(&self, action: Action) -> f64 {
-        Knob::ALL.into_iter().zip(&self.log_probabilities).map(|(knob, head)| head[usize::from(action.get(knob))]).sum()
+        let heads = Knob::ALL.into_iter().zip(&self.log_probabilities).filter(|(_, head)| !head.is_empty());
+        heads.map(|(knob, head)| head[usize::from(action.get(knob))]).sum()
     }
 
     /// Draws an action.
@@ -44,7 +45,7 @@ impl Heads {
                 left < 0.0
             });
             // Rounding can leave a sliver above the last value.
-            let index = drawn.unwrap_or(head.len() - 1);
+            let index = drawn.unwrap_or(head.len().saturating_sub(1));
             action.set(knob, u8::try_from(index).expect("a knob has at most 32 values"));
         }
         action
@@ -112,7 +113,7 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) const LOGITS: [f64; 10] = [0.5, -1.0, 2.0, 0.1, -0.3, 0.0, 0.7, -2.0, 1.5, 3.0];
+    pub(crate) const LOGITS: [f64; 9] = [0.5, -1.0, 2.0, 0.1, -0.3, 0.0, 0.7, -2.0, 1.5];
 
     #[test]
     fn probabilities_sum_to_one_over_the_joint_table() {

@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn gradient_equals_finite_differences_on_both_sides_of_the_clip() {
-        let reference = Heads::new(&[0.1; 10], &space());
+        let reference = Heads::new(&[0.1; 9], &space());
         let coefficients = Coefficients { clip: 0.2, kl: 0.3, entropy: 0.05 };
         let action = Action { prefill: 1, decode: 2, batch: 0, depth: 1, fan: 0 };
         let log_p = Heads::new(&LOGITS, &space()).log_probability(action);

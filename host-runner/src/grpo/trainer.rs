@@ -123,7 +123,7 @@ impl Trainer {
     #[must_use]
     pub fn new(world: World, plan: Plan) -> Self {
         let mut rng = Pcg32::new(plan.seed);
-        let logits = world.profile.actions.sizes().iter().sum();
+        let logits = world.profile.actions.head_sizes().iter().sum();
         let network = Network::new(world.layout.len(), &plan.hidden, logits, u64::from(rng.next_u32()));
         let optimizer = Adam::new(&network);
         let lane = |_| {

@@ -222,7 +222,7 @@ fn compare(
         same_action += usize::from(expected == found);
         for ((count, knob), head) in same_choice.iter_mut().zip(Knob::ALL).zip(trained.iter()) {
             *count += usize::from(expected.get(knob) == found.get(knob));
-            let probability = |index: u8| libm::exp(head[usize::from(index)]);
+            let probability = |index: u8| head.get(usize::from(index)).map_or(1.0, |log_p| libm::exp(*log_p));
             worst_loss = worst_loss.max(probability(expected.get(knob)) - probability(found.get(knob)));
         }
     }
@@ -277,7 +277,7 @@ mod tests {
         let range = |feature| FeatureRange { feature, low: 0, high: 100 };
         let observation =
             vec![range(Feature::Temperature), range(Feature::Queue), range(Feature::Power), range(Feature::FanPwm)];
-        let mut network = Network::new(observation.len(), &[32, 32], actions.sizes().iter().sum(), seed);
+        let mut network = Network::new(observation.len(), &[32, 32], actions.head_sizes().iter().sum(), seed);
         let mut rng = Pcg32::new(seed + 1);
         // A peaked policy: large last-layer weights, some biases.
         network.parameters_mut().for_each(|p| *p = *p * 3.0 + (f64::from(rng.below(1000)) - 500.0) * 2e-3);

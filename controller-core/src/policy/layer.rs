@@ -1,0 +1,90 @@
+//! One layer of the network in the image: its shape, its blocks, and the proof of its range.
+
+use super::error::ImageError;
+use super::kernel::{self, Row};
+use crate::observation::ONE;
+
+/// Inputs and outputs of a layer, without padding.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+}
+
+impl Shape {
+    /// The row of biases, then one row for every pair of padded inputs.
+    pub(super) const fn rows_per_block(self) -> usize {
+        1 + self.inputs.next_multiple_of(kernel::INPUTS) / 2
+    }
+
+    /// All rows of the layer.
+    pub(super) const fn rows(self) -> usize {
+        self.outputs.div_ceil(kernel::UNITS) * self.rows_per_block()
+    }
+}
+
+/// Bias of a unit that pads the last block. A hidden one is then 0, and a padding logit is the
+/// smallest there is, so that it is never chosen.
+pub(super) const fn padding_bias(is_last_layer: bool) -> i32 {
+    if is_last_layer { i32::MIN } else { 0 }
+}
+
+/// One layer's parameters, still in the image: blocks of rows as `kernel` describes them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layer<'a> {
+    rows: &'a [Row],
+    shape: Shape,
+    shift: u8,
+}
+
+impl<'a> Layer<'a> {
+    pub(super) const fn new(rows: &'a [Row], shape: Shape, shift: u8) -> Self {
+        Self { rows, shape, shift }
+    }
+
+    pub(super) const fn shift(&self) -> u8 {
+        self.shift
+    }
+
+    /// The biases and the weights of four units at a time.
+    pub(super) fn blocks(self) -> impl Iterator<Item = (&'a Row, &'a [Row])> {
+        // A checked layer has inputs; `max` lets the compiler see that the chunks are not empty.
+        self.rows.chunks_exact(self.shape.rows_per_block().max(1)).filter_map(<[Row]>::split_first)
+    }
+
+    /// Proves that no input can overflow an accumulator: |bias| + half a step of rounding +
+    /// 8191·Σ|weight| fits an `i32`. Padding must be neutral, so that an image has one form only.
+    pub(super) fn check(self, number: u8, padding_bias: i32) -> Result<(), ImageError> {
+        let half = (1u64 << self.shift) >> 1;
+        let mut units = 0..self.shape.outputs;
+        for (biases, weights) in self.blocks() {
+            let biases = kernel::biases(biases);
+            let real = biases.map(|_| units.next().is_some());
+            let mut magnitudes = biases.map(|bias| u64::from(bias.unsigned_abs()) + half);
+            let mut inputs = 0..self.shape.inputs;
+            for row in weights {
+                let used = [inputs.next().is_some(), inputs.next().is_some()];
+                for ((magnitude, real), pair) in magnitudes.iter_mut().zip(real).zip(kernel::weights(row)) {
+                    for (weight, used) in pair.into_iter().zip(used) {
+                        if weight.unsigned_abs() > ONE.unsigned_abs() {
+                            return Err(ImageError::WeightRange { layer: number });
+                        }
+                        if weight != 0 && !(real && used) {
+                            return Err(ImageError::Padding { layer: number });
+                        }
+                        *magnitude += u64::from(weight.unsigned_abs()) * u64::from(ONE.unsigned_abs());
+                    }
+                }
+            }
+            for ((bias, real), magnitude) in biases.into_iter().zip(real).zip(magnitudes) {
+                if !real && bias != padding_bias {
+                    return Err(ImageError::Padding { layer: number });
+                }
+                if real && magnitude > u64::from(i32::MAX.unsigned_abs()) {
+                    return Err(ImageError::AccumulatorRange { layer: number });
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,5 +1,9 @@
 //! The action space, described by data: which value each knob may take on a board.
 
+mod mask;
+
+pub use mask::ActionMask;
+
 use crate::units::KiloHertz;
 use core::fmt;
 use heapless::Vec;

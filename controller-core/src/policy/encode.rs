@@ -176,9 +176,10 @@ fn parse(buffer: &[u8], length: usize) -> Result<PolicyImage<'_>, EncodeError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_types, clippy::float_arithmetic, reason = "f64 is the oracle")]
 mod tests {
     use super::*;
-    use crate::action::Action;
+    use crate::action::{Action, ActionMask};
     use crate::observation::{Feature, FeatureRange, ONE};
     use crate::policy::{Heads, LayerShape, Provenance};
     use crate::reward::Variant;
@@ -290,6 +291,50 @@ mod tests {
                     }
                 };
                 prop_assert_eq!(policy.decide(&[a, b]), action);
+            }
+        }
+
+        #[test]
+        fn a_mask_is_obeyed_and_only_narrows(seed in any::<u64>(), a in -ONE..=ONE, forbidden in any::<[u8; 8]>()) {
+            for heads in [Heads::Joint, Heads::Factored] {
+                let network = random_network(heads, seed);
+                let bytes = bytes_of(&network);
+                let policy = Policy::new(PolicyImage::new_checked(&bytes).unwrap()).unwrap();
+                let actions = &network.header.actions;
+                let mut mask = ActionMask::ALL;
+                for (knob, index) in Knob::ALL.into_iter().cycle().zip(forbidden) {
+                    mask.forbid(knob, index % 4);
+                }
+                let mut buffer = [0; 256];
+                let Ok(distribution) = policy.distribution(&[a, 0], mask, &mut buffer) else {
+                    prop_assert!(!mask.leaves_a_choice(actions));
+                    continue;
+                };
+                let greedy = distribution.greedy();
+                prop_assert!(mask.allows(greedy) && actions.setting(greedy).is_some());
+                let mut rng = Pcg32::new(seed);
+                let sample = distribution.sample(&mut rng);
+                prop_assert!(mask.allows(sample.action) && actions.setting(sample.action).is_some());
+                prop_assert_eq!(distribution.log_probability(sample.action), Some(sample.log_probability));
+                prop_assert!(sample.log_probability <= distribution.log_probability(greedy).unwrap());
+                // All probabilities together are one.
+                let all = (0..actions.count()).filter_map(|i| distribution.log_probability(actions.action(i).unwrap()));
+                let total = all.map(|log_p| log_p.to_num::<f64>().exp()).sum::<f64>();
+                prop_assert!((total - 1.0).abs() < 1e-5, "{}", total);
+                if mask == ActionMask::ALL {
+                    prop_assert_eq!(greedy, policy.decide(&[a, 0]));
+                }
+            }
+        }
+
+        #[test]
+        fn without_a_mask_the_best_of_the_distribution_is_the_decision(seed in any::<u64>(), a in -ONE..=ONE) {
+            for heads in [Heads::Joint, Heads::Factored] {
+                let bytes = bytes_of(&random_network(heads, seed));
+                let policy = Policy::new(PolicyImage::new_checked(&bytes).unwrap()).unwrap();
+                let mut buffer = [0; 256];
+                let distribution = policy.distribution(&[a, -a], ActionMask::ALL, &mut buffer).unwrap();
+                prop_assert_eq!(distribution.greedy(), policy.decide(&[a, -a]));
             }
         }
 

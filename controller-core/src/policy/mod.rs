@@ -18,15 +18,20 @@
 //!
 //! A *factored* policy has one head per knob, side by side in the last layer; a *joint* policy
 //! has one head over the whole action table. The action is the index of the largest logit of
-//! each head; of equal logits the lowest index wins.
+//! each head; of equal logits the lowest index wins. [`Policy::distribution`] gives the softmax of
+//! every head: draws with a seed, log-probabilities, and choices under an
+//! [`ActionMask`](crate::action::ActionMask).
 
 mod argmax;
+mod distribution;
 mod encode;
 mod error;
 mod image;
 mod kernel;
 mod layer;
+mod softmax;
 
+pub use distribution::{Distribution, DistributionError, Sample};
 pub use encode::{EncodeError, LayerValues, encode};
 pub use error::ImageError;
 pub use image::{
@@ -34,7 +39,7 @@ pub use image::{
     PolicyImage, Provenance, VERSION, schema_hash,
 };
 
-use crate::action::Action;
+use crate::action::{Action, ActionMask};
 use crate::observation::ONE;
 use argmax::Argmax;
 use kernel::Pair;
@@ -107,6 +112,29 @@ impl<'a, const PAIRS: usize> Policy<'a, PAIRS> {
         let mut argmax = Argmax::new(header);
         self.for_each_block(observation, |logits| argmax.push(logits));
         argmax.finish(header)
+    }
+
+    /// The probabilities of the allowed actions, with the logits in the caller's buffer: as many
+    /// values as [`Header::logits`] says, 36 for a typical factored policy, 5,808 for a joint one.
+    ///
+    /// # Errors
+    /// [`DistributionError`] when the buffer is too small or the mask forbids a whole knob.
+    pub fn distribution<'b>(
+        &'b self,
+        observation: &[i16],
+        mask: ActionMask,
+        buffer: &'b mut [i32],
+    ) -> Result<Distribution<'b>, DistributionError> {
+        let header = self.image.header();
+        let needed = header.logits();
+        let logits = buffer.get_mut(..needed).ok_or(DistributionError::BufferTooSmall { needed })?;
+        let mut slots = logits.iter_mut();
+        self.for_each_logit(observation, |logit| {
+            if let Some(slot) = slots.next() {
+                *slot = logit;
+            }
+        });
+        Distribution::new(header, mask, logits)
     }
 
     /// Runs the network and hands every logit of the last layer to `sink`, in order. Missing

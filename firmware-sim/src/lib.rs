@@ -5,6 +5,7 @@
 //! | [`board`] | the simulated board as the controller meets it |
 //! | [`plant`] | its physics: latency, power, temperature, throttling |
 //! | [`digest`] | one number over many decisions, equal on every machine |
+//! | [`synthetic`] | policies and turns made up to measure costs |
 //!
 //! The same source runs on the host and, emulated, on a Cortex-M4: no allocator, no clock, no
 //! operating system, and floating point only through `libm`, whose results are the same
@@ -15,3 +16,4 @@
 pub mod board;
 pub mod digest;
 pub mod plant;
+pub mod synthetic;

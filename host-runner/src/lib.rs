@@ -9,11 +9,13 @@
 //! | [`grpo`] | training |
 //! | [`quantize`] | the only door from floats to integers |
 //! | [`verify`] | conformance against files of cases |
+//! | [`bench`] | what our own code costs on a machine |
 //! | [`report`] | tables and figures |
 //! | [`input_file`] | reading what a user points at |
 //! | [`atomic_file`] | files that exist whole or not at all |
 
 pub mod atomic_file;
+pub mod bench;
 pub mod cli;
 pub mod env;
 pub mod grpo;

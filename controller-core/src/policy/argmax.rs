@@ -6,12 +6,15 @@ use crate::action::{Action, KNOBS, Knob};
 
 /// Argmax over one or several heads. Of equal logits the first wins; padding never does.
 pub struct Argmax {
-    /// Logits of every head, in order.
+    /// Logits of every head, in order; 0 for a head that does not exist.
     sizes: [usize; KNOBS],
+    /// Chosen index of every head that is through.
     best: [usize; KNOBS],
     head: usize,
-    /// Position within the head.
+    /// The present head: its size, the position in it, and the highest logit so far with its index.
+    size: usize,
     position: usize,
+    index: usize,
     highest: i32,
 }
 
@@ -21,37 +24,51 @@ impl Argmax {
             Heads::Joint => [header.actions.count(), 0, 0, 0, 0],
             Heads::Factored => header.actions.head_sizes(),
         };
-        Self { sizes, best: [0; KNOBS], head: 0, position: 0, highest: i32::MIN }
+        let [size, ..] = sizes;
+        Self { sizes, best: [0; KNOBS], head: 0, size, position: 0, index: 0, highest: i32::MIN }
     }
 
+    #[inline]
     pub fn push(&mut self, logits: [i32; UNITS]) {
-        let left = self.sizes.get(self.head).map_or(0, |size| size.saturating_sub(self.position));
-        if left >= UNITS {
-            // All four belong to the same head, as nearly always in a large one.
-            for logit in logits {
-                self.compare(logit);
+        if self.position + UNITS <= self.size {
+            // All four belong to the same head, and in a large one hardly any are a new highest.
+            if logits.iter().any(|&logit| logit > self.highest) {
+                for (logit, position) in logits.into_iter().zip(self.position..) {
+                    self.compare(logit, position);
+                }
             }
+            self.position += UNITS;
         } else {
             for logit in logits {
-                while self.sizes.get(self.head).is_some_and(|&size| self.position >= size) {
-                    (self.head, self.position, self.highest) = (self.head + 1, 0, i32::MIN);
+                while self.position >= self.size && self.head < KNOBS {
+                    self.next_head();
                 }
-                self.compare(logit);
+                self.compare(logit, self.position);
+                self.position += 1;
             }
         }
     }
 
-    fn compare(&mut self, logit: i32) {
-        // A head whose logits all are the smallest number there is keeps its index 0, the first.
-        if logit > self.highest
-            && let Some(best) = self.best.get_mut(self.head)
-        {
-            (*best, self.highest) = (self.position, logit);
+    /// Behind the last head comes only padding, which never wins.
+    fn next_head(&mut self) {
+        if let Some(best) = self.best.get_mut(self.head) {
+            *best = self.index;
         }
-        self.position += 1;
+        self.head += 1;
+        self.size = self.sizes.get(self.head).copied().unwrap_or(usize::MAX);
+        (self.position, self.index, self.highest) = (0, 0, i32::MIN);
     }
 
-    pub fn finish(&self, header: &Header) -> Action {
+    /// A head whose logits all are the smallest number there is keeps its index 0, the first.
+    #[inline]
+    const fn compare(&mut self, logit: i32, position: usize) {
+        if logit > self.highest {
+            (self.index, self.highest) = (position, logit);
+        }
+    }
+
+    pub fn finish(mut self, header: &Header) -> Action {
+        self.next_head();
         let [first, ..] = self.best;
         match header.heads {
             Heads::Joint => header.actions.action(first).unwrap_or_default(),

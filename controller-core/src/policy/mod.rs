@@ -42,7 +42,7 @@ pub use image::{
 use crate::action::{Action, ActionMask};
 use crate::observation::ONE;
 use argmax::Argmax;
-use kernel::Pair;
+use kernel::{Pair, Sums};
 
 /// A policy ready to decide: a checked image.
 ///
@@ -159,24 +159,14 @@ impl<'a, const PAIRS: usize> Policy<'a, PAIRS> {
             *input = Pair::new(a.clamp(-ONE, ONE), b.clamp(-ONE, ONE));
         }
         for layer in self.image.hidden() {
-            let shift = layer.shift();
-            // Half a step, so that the shift rounds to nearest, halves up.
-            let half = (1i32 << shift) >> 1;
             let (quads, _) = outputs.as_chunks_mut::<{ kernel::UNITS / 2 }>();
             for ((biases, weights), quad) in layer.blocks().zip(quads) {
-                let biases = kernel::biases(biases).map(|bias| bias.wrapping_add(half));
-                let [a, b, c, d] = kernel::sums(biases, weights, inputs).map(|sum| relu(sum >> shift));
-                *quad = [Pair::new(a, b), Pair::new(c, d)];
+                *quad = Sums::new(biases, weights, inputs).activate(layer.shift());
             }
             core::mem::swap(&mut inputs, &mut outputs);
         }
         for (biases, weights) in self.image.head_layer().blocks() {
-            sink(kernel::sums(kernel::biases(biases), weights, inputs));
+            sink(Sums::new(biases, weights, inputs).to_array());
         }
     }
-}
-
-/// Cuts at 0 and at the top of 13 bits.
-fn relu(value: i32) -> i16 {
-    i16::try_from(value.clamp(0, i32::from(ONE))).unwrap_or(ONE)
 }

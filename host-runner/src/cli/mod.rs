@@ -4,6 +4,7 @@
 //! progress and logs go to stderr. Exit codes: 0 done, 1 a result or verification failed, 2 usage
 //! or environment.
 
+mod bench;
 mod freeze;
 mod output;
 mod run;
@@ -35,6 +36,7 @@ enum Command {
     Train(train::Arguments),
     Freeze(freeze::Arguments),
     Verify(verify::Arguments),
+    Bench(bench::Arguments),
 }
 
 /// How a command ended, when nothing went wrong on the way.
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Train(train) => train::run(train, format),
         Command::Freeze(freeze) => freeze::run(freeze, format),
         Command::Verify(verify) => verify::run(verify, format),
+        Command::Bench(bench) => bench::run(bench, format),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

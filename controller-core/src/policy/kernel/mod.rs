@@ -24,9 +24,9 @@ mod simd;
 mod words;
 
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-pub(super) use simd::{Pair, sums};
+pub(super) use simd::{Pair, Sums};
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(super) use words::{Pair, sums};
+pub(super) use words::{Pair, Sums};
 
 /// Units of one block.
 pub(super) const UNITS: usize = 4;
@@ -76,18 +76,29 @@ mod tests {
         fn both_kernels_equal_plain_sums(
             start in any::<[i16; UNITS]>(),
             rows in proptest::collection::vec(any::<([[[i16; 2]; UNITS]; 4], [[i16; 2]; 4])>(), 0..9),
+            shift in 0u8..=30,
         ) {
             let narrow = |x: i16| x % 8192;
             let biases = start.map(i32::from);
             let inputs: Vec<[i16; 2]> = rows.iter().flat_map(|(_, x)| x.map(|pair| pair.map(narrow))).collect();
             let wide: Vec<_> = rows.iter().flat_map(|(w, _)| w.map(|row| row.map(|pair| pair.map(narrow)))).collect();
             let expected = expected(biases, &wide, &inputs);
+            let start_row = biases.map(i32::to_le_bytes);
+            let activation = |sum: i64| {
+                let rounded = (sum + ((1i64 << shift) >> 1)).div_euclid(1 << shift);
+                i16::try_from(rounded.clamp(0, 8191)).unwrap()
+            };
+            let [a, b, c, d] = expected.map(activation);
             let rows: Vec<Row> = wide.iter().map(row_of).collect();
             prop_assert!(rows.iter().zip(&wide).all(|(row, w)| weights(row) == *w));
             let pairs: Vec<_> = inputs.iter().map(|&[a, b]| simd::Pair::new(a, b)).collect();
-            prop_assert_eq!(simd::sums(biases, &rows, &pairs).map(i64::from), expected);
+            let sums = simd::Sums::new(&start_row, &rows, &pairs);
+            prop_assert_eq!(sums.to_array().map(i64::from), expected);
+            prop_assert_eq!(std::format!("{:?}", sums.activate(shift)), std::format!("{:?}", [simd::Pair::new(a, b), simd::Pair::new(c, d)]));
             let pairs: Vec<_> = inputs.iter().map(|&[a, b]| words::Pair::new(a, b)).collect();
-            prop_assert_eq!(words::sums(biases, &rows, &pairs).map(i64::from), expected);
+            let sums = words::Sums::new(&start_row, &rows, &pairs);
+            prop_assert_eq!(sums.to_array().map(i64::from), expected);
+            prop_assert_eq!(std::format!("{:?}", sums.activate(shift)), std::format!("{:?}", [words::Pair::new(a, b), words::Pair::new(c, d)]));
         }
     }
 }

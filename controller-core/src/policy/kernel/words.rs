@@ -4,6 +4,7 @@
 #![allow(clippy::inline_always, reason = "a call per product would cost more than the product")]
 
 use super::{Row, UNITS};
+use crate::observation::ONE;
 
 /// Two neighbouring inputs, the first in the low half.
 #[derive(Clone, Copy, Debug)]
@@ -17,15 +18,35 @@ impl Pair {
     }
 }
 
-/// `bias + Σ weight·input` of four units, four pairs a step. Rows without a pair, and pairs
-/// without a row, are left out, and so is a last step of fewer than four.
-#[inline(always)]
-pub fn sums(biases: [i32; UNITS], weights: &[Row], pairs: &[Pair]) -> [i32; UNITS] {
-    let (weights, _) = weights.as_chunks::<4>();
-    let (pairs, _) = pairs.as_chunks::<4>();
-    weights.iter().zip(pairs).fold(biases, |sums, ([w0, w1, w2, w3], [x0, x1, x2, x3])| {
-        add_row(add_row(add_row(add_row(sums, w0, *x0), w1, *x1), w2, *x2), w3, *x3)
-    })
+/// `bias + Σ weight·input` of four units.
+#[derive(Clone, Copy, Debug)]
+pub struct Sums([i32; UNITS]);
+
+impl Sums {
+    /// Sums four pairs a step. Rows without a pair, and pairs without a row, are left out, and so
+    /// is a last step of fewer than four.
+    #[inline(always)]
+    pub fn new(biases: &Row, weights: &[Row], pairs: &[Pair]) -> Self {
+        let (weights, _) = weights.as_chunks::<4>();
+        let (pairs, _) = pairs.as_chunks::<4>();
+        Self(weights.iter().zip(pairs).fold(super::biases(biases), |sums, ([w0, w1, w2, w3], [x0, x1, x2, x3])| {
+            add_row(add_row(add_row(add_row(sums, w0, *x0), w1, *x1), w2, *x2), w3, *x3)
+        }))
+    }
+
+    /// Shifts to the scale of an activation, halves up, and cuts to 0 and 13 bits.
+    #[inline(always)]
+    pub fn activate(self, shift: u8) -> [Pair; 2] {
+        let half = (1i32 << shift) >> 1;
+        // After the clamp the value fits.
+        let cut = |sum: i32| i16::try_from((sum.wrapping_add(half) >> shift).clamp(0, i32::from(ONE))).unwrap_or(ONE);
+        let [a, b, c, d] = self.0.map(cut);
+        [Pair::new(a, b), Pair::new(c, d)]
+    }
+
+    pub const fn to_array(self) -> [i32; UNITS] {
+        self.0
+    }
 }
 
 #[inline(always)]

@@ -2,10 +2,9 @@
 
 use crate::Failure;
 use controller_core::action::Setting;
-use controller_core::control::{Controller, RewardRule};
+use controller_core::control::Controller;
 use controller_core::governor::Learned;
 use controller_core::policy::Policy;
-use controller_core::reward::service::Service;
 use controller_core::rng::Pcg32;
 use controller_core::supervisor::{Limits, State};
 use controller_core::telemetry::Measurement;
@@ -15,6 +14,7 @@ use core::fmt;
 use firmware_sim::board::SimulatedBoard;
 use firmware_sim::digest::Digest;
 use firmware_sim::plant::{Conditions, Profile};
+use firmware_sim::synthetic;
 use heapless::Vec;
 
 const TURNS: u16 = 200;
@@ -39,22 +39,11 @@ impl fmt::Display for Trace {
     }
 }
 
-/// The controller that a self-test runs: the shipped policy with the limits of its board.
+/// The controller that a self-test runs: a policy with the limits of its board.
 pub fn controller(policy: Policy<'_>) -> Result<Controller<Learned<'_>>, Failure> {
     let actions = policy.image().header().actions.clone();
     let governor = Learned::new(policy, &actions)?;
-    // Any valid reward will do: it scores turns and has no say in decisions.
-    let reward = RewardRule::Service(Service {
-        reference_uj_per_token: 200_000,
-        response_limit: Duration::from_millis(1_800),
-        soft_temperature: MilliCelsius::from_degrees(75),
-        hard_temperature: MilliCelsius::from_degrees(92),
-        quality: actions.depth.iter().map(|&depth| (depth, 1000)).collect(),
-        quality_floor: 980,
-        response_weight: 500,
-        temperature_weight: 500,
-        quality_weight: 5_000,
-    });
+    let reward = synthetic::reward(&actions);
     Ok(Controller::new(governor, actions, Limits::agx_orin(), reward)?)
 }
 

@@ -3,45 +3,60 @@
 
 use crate::counter::{Counter, INSTRUCTIONS_PER_TICK};
 use crate::{Failure, IMAGE, SEED, closed_loop, stack};
+use controller_core::control::Controller;
+use controller_core::governor::Learned;
 use controller_core::policy::{Policy, PolicyImage};
 use controller_core::rng::Pcg32;
-use controller_core::telemetry::{Measurement, Reading, Telemetry};
-use controller_core::time::{Duration, Instant};
-use controller_core::units::{MicroJoules, MilliCelsius, MilliRequestsPerSecond, MilliWatts};
 use core::fmt;
 use core::hint::black_box;
 use firmware_sim::digest::draw_observation;
+use firmware_sim::synthetic::{Room, Shape, Turn};
 
-const SAMPLES: usize = 4_000;
+const SAMPLES: usize = 10_000;
 
-/// Prints the cost of a decision of the policy alone, and of each half of a turn, over random
-/// inputs.
+/// Prints the cost of the shipped policy and of the synthetic ones, then the stack they take.
 pub fn report(out: &mut impl fmt::Write) -> Result<(), Failure> {
     let counter = Counter::start().ok_or(Failure::Timer)?;
-    let policy = Policy::new(PolicyImage::new_checked(IMAGE)?)?;
-    let inputs = policy.image().header().observation.len();
-    let mut rng = Pcg32::new(SEED);
-    let mut decide = [0; SAMPLES];
-    decide.fill_with(|| {
-        let observation = draw_observation(&mut rng, inputs);
-        counter.count(|| policy.decide(black_box(&observation)))
-    });
-    writeln!(out, "policy.decide: {}", Spread::of(decide))?;
-
-    let mut controller = closed_loop::controller(policy)?;
-    let (mut step, mut settle) = ([0; SAMPLES], [0; SAMPLES]);
-    for ((step, settle), turn) in step.iter_mut().zip(&mut settle).zip(1..) {
-        let (now, telemetry, measurement) = draw_turn(&mut rng, turn);
-        *step = counter.count(|| controller.step(now, black_box(&telemetry)));
-        *settle = counter.count(|| controller.settle(black_box(measurement)));
+    // The workshop of the large policy does not fit a stack that is to be measured.
+    let room = cortex_m::singleton!(: Room = Room::new()).ok_or(Failure::Timer)?;
+    costs(&counter, "shipped", IMAGE, out)?;
+    for shape in Shape::ALL {
+        let image = room.image(shape, SEED).map_err(Failure::Synthetic)?;
+        costs(&counter, shape.name(), image, out)?;
     }
-    writeln!(out, "controller.step: {}", Spread::of(step))?;
-    writeln!(out, "controller.settle: {}", Spread::of(settle))?;
-
     let mut outcome = Ok(());
     let bytes = stack::used_by(|| outcome = boot_and_turns());
     outcome?;
     writeln!(out, "stack from boot through {SAMPLES} turns: {bytes} bytes, the controller itself among them")?;
+    writeln!(out, "of which the controller: {} bytes", size_of::<Controller<Learned<'_>>>())?;
+    Ok(())
+}
+
+/// The cost of a decision of the policy alone, and of each half of a turn, over random inputs.
+fn costs(counter: &Counter, name: &str, image: &[u8], out: &mut impl fmt::Write) -> Result<(), Failure> {
+    let policy = Policy::new(PolicyImage::new_checked(image)?)?;
+    let inputs = policy.image().header().observation.len();
+    let mut rng = Pcg32::new(SEED);
+    let mut counts = [0; SAMPLES];
+    counts.fill_with(|| {
+        let observation = draw_observation(&mut rng, inputs);
+        counter.count(|| policy.decide(black_box(&observation)))
+    });
+    writeln!(out, "{name}: policy.decide {}", Spread::of(&mut counts))?;
+    let mut controller = closed_loop::controller(policy.clone())?;
+    for (count, number) in counts.iter_mut().zip(1..) {
+        let Turn { now, telemetry, measurement } = Turn::draw(&mut rng, number);
+        *count = counter.count(|| controller.step(now, black_box(&telemetry)));
+        black_box(controller.settle(measurement));
+    }
+    writeln!(out, "{name}: controller.step {}", Spread::of(&mut counts))?;
+    let mut controller = closed_loop::controller(policy)?;
+    for (count, number) in counts.iter_mut().zip(1..) {
+        let Turn { now, telemetry, measurement } = Turn::draw(&mut rng, number);
+        black_box(controller.step(now, &telemetry));
+        *count = counter.count(|| controller.settle(black_box(measurement)));
+    }
+    writeln!(out, "{name}: controller.settle {}", Spread::of(&mut counts))?;
     Ok(())
 }
 
@@ -50,36 +65,12 @@ fn boot_and_turns() -> Result<(), Failure> {
     let policy = Policy::new(PolicyImage::new_checked(IMAGE)?)?;
     let mut controller = closed_loop::controller(policy)?;
     let mut rng = Pcg32::new(SEED);
-    for turn in (1..).take(SAMPLES) {
-        let (now, telemetry, measurement) = draw_turn(&mut rng, turn);
+    for number in (1..).take(SAMPLES) {
+        let Turn { now, telemetry, measurement } = Turn::draw(&mut rng, number);
         black_box(controller.step(now, &telemetry));
         black_box(controller.settle(measurement));
     }
     Ok(())
-}
-
-/// Any board, from cold and idle to past every limit, and any batch.
-fn draw_turn(rng: &mut Pcg32, turn: u32) -> (Instant, Telemetry, Measurement) {
-    let mut draw = |below: u16| u16::try_from(rng.below(u32::from(below))).unwrap_or(0);
-    let now = Instant::ZERO + Duration::from_secs(turn * 5);
-    let temperature = MilliCelsius(30_000 + i32::from(draw(u16::MAX)));
-    let telemetry = Telemetry {
-        temperature: Reading::at(temperature, now),
-        power: Reading::at(MilliWatts(u32::from(draw(u16::MAX))), now),
-        fan_pwm: Reading::at(draw(256).to_le_bytes()[0], now),
-        queue: draw(64),
-        offered_load: MilliRequestsPerSecond(u32::from(draw(10_000))),
-        ..Telemetry::UNKNOWN
-    };
-    let measurement = Measurement {
-        requests: 1 + draw(32),
-        generated_tokens: u32::from(draw(4_000)),
-        energy: MicroJoules(u64::from(draw(u16::MAX)) * 4_000),
-        response: Duration::from_millis(u32::from(draw(10_000))),
-        peak_temperature: Some(temperature),
-        ..Measurement::default()
-    };
-    (now, telemetry, measurement)
 }
 
 /// Median and worst of [`SAMPLES`] counts.
@@ -89,7 +80,7 @@ struct Spread {
 }
 
 impl Spread {
-    fn of(mut counts: [u32; SAMPLES]) -> Self {
+    fn of(counts: &mut [u32; SAMPLES]) -> Self {
         counts.sort_unstable();
         Self { median: counts[SAMPLES / 2], worst: counts[SAMPLES - 1] }
     }

@@ -58,6 +58,9 @@ enum Failure {
     Controller(ControllerError),
     /// The output is gone.
     Output,
+    /// A policy made up for measuring is refused.
+    #[cfg(target_os = "none")]
+    Synthetic(controller_core::policy::EncodeError),
     /// Somebody else has the system timer.
     #[cfg(target_os = "none")]
     Timer,
@@ -70,6 +73,8 @@ impl fmt::Display for Failure {
             Self::Learned(error) => error.fmt(f),
             Self::Controller(error) => error.fmt(f),
             Self::Output => write!(f, "the output cannot be written"),
+            #[cfg(target_os = "none")]
+            Self::Synthetic(error) => write!(f, "a policy made up for measuring: {error}"),
             #[cfg(target_os = "none")]
             Self::Timer => write!(f, "the system timer is already in use, so nothing can be counted"),
         }

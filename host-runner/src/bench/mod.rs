@@ -1,0 +1,3 @@
+//! What our own code costs on this machine.
+
+pub mod decide;

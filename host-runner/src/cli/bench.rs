@@ -1,0 +1,143 @@
+//! `energyllm bench`: what our own code costs on this machine.
+
+use super::output::{Object, print};
+use super::{Format, Outcome};
+use crate::bench::decide::{self, Costs};
+use crate::input_file;
+use crate::report::table::Table;
+use anyhow::Context as _;
+use clap::{Args, Subcommand, ValueEnum};
+use firmware_sim::synthetic::{Room, Shape};
+use std::path::{Path, PathBuf};
+
+/// Measure what the controller costs on this machine.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Decide(Decide),
+}
+
+/// Time a decision: the policy alone, a whole step (observe, decide, supervise), and settling it.
+///
+/// Random inputs, caches warm, 64 calls between two looks at the clock; the table gives the median
+/// of all samples. The synthetic policies have random weights and stated shapes.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: energyllm bench decide --json")]
+struct Decide {
+    /// Measure this policy image beside the synthetic ones.
+    #[arg(long, value_name = "IMAGE", default_value = "models/policies/service.elp")]
+    policy: PathBuf,
+    /// Samples of 64 calls.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    samples: u32,
+    /// Seed of weights and inputs.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Measure nothing: make this many steps and end, for an instruction counter around the program.
+    #[arg(long, value_name = "CALLS", requires = "shape")]
+    repeat: Option<u32>,
+    /// With `--repeat`: which policy.
+    #[arg(long)]
+    shape: Option<ShapeName>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ShapeName {
+    Factored,
+    Joint,
+}
+
+pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+    match &arguments.what {
+        What::Decide(decide) => run_decide(decide, format),
+    }
+}
+
+fn run_decide(options: &Decide, format: Format) -> anyhow::Result<Outcome> {
+    let mut room = Box::new(Room::new());
+    if let (Some(calls), Some(shape)) = (options.repeat, options.shape) {
+        let shape = match shape {
+            ShapeName::Factored => Shape::Factored,
+            ShapeName::Joint => Shape::Joint,
+        };
+        decide::repeat(room.image(shape, options.seed)?, options.seed, calls)?;
+        return Ok(Outcome::Passed);
+    }
+    let samples = usize::try_from(options.samples)?;
+    let shipped = read(&options.policy)?;
+    let measured = decide::measure(&shipped, options.seed, samples)
+        .with_context(|| format!("cannot measure {}", options.policy.display()))?;
+    let mut rows = vec![(options.policy.display().to_string(), measured)];
+    for shape in Shape::ALL {
+        let image = room.image(shape, options.seed)?;
+        rows.push((format!("synthetic {}", shape.name()), decide::measure(image, options.seed, samples)?));
+    }
+    match format {
+        Format::Json => json(&rows, options)?,
+        Format::Text => print(&text(&rows, options))?,
+    }
+    Ok(Outcome::Passed)
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    input_file::read(path).with_context(|| format!("cannot read the policy {}", path.display()))
+}
+
+fn text(rows: &[(String, Costs)], options: &Decide) -> String {
+    let mut table = Table::new(["policy", "decide ns", "step ns", "quartiles", "p99", "settle ns"]);
+    for (name, costs) in rows {
+        let step = costs.step;
+        table.row([
+            name.clone(),
+            format!("{:.0}", costs.decide.median_ns),
+            format!("{:.0}", step.median_ns),
+            format!("{:.0} to {:.0}", step.lower_quartile_ns, step.upper_quartile_ns),
+            format!("{:.0}", step.p99_ns),
+            format!("{:.0}", costs.settle.median_ns),
+        ]);
+    }
+    format!(
+        "{table}\n{}, {} build, one thread, caches warm; medians of {} samples of 64 calls; quartiles and p99 are those of step",
+        processor(),
+        std::env::consts::ARCH,
+        options.samples
+    )
+}
+
+fn json(rows: &[(String, Costs)], options: &Decide) -> anyhow::Result<()> {
+    let mut object = Object::new("bench decide", Some(options.seed), false);
+    object.figure("samples", options.samples);
+    let rows: Vec<serde_json::Value> = rows
+        .iter()
+        .map(|(name, costs)| {
+            serde_json::json!({
+                "policy": name,
+                "decide_median_ns": costs.decide.median_ns,
+                "decide_p99_ns": costs.decide.p99_ns,
+                "step_median_ns": costs.step.median_ns,
+                "step_lower_quartile_ns": costs.step.lower_quartile_ns,
+                "step_upper_quartile_ns": costs.step.upper_quartile_ns,
+                "step_p99_ns": costs.step.p99_ns,
+                "settle_median_ns": costs.settle.median_ns,
+            })
+        })
+        .collect();
+    // All of it depends on the clock and the machine.
+    object.wall("processor", processor());
+    object.wall("policies", rows);
+    object.print()
+}
+
+/// The name of the processor, as far as it can be told.
+fn processor() -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
+    cpu.unwrap_or_else(|| "unknown processor".into())
+}

@@ -33,6 +33,7 @@ pub fn report(out: &mut impl fmt::Write) -> Result<(), Failure> {
 }
 
 /// The cost of a decision of the policy alone, and of each half of a turn, over random inputs.
+#[expect(clippy::large_stack_arrays, reason = "the emulated board has megabytes, and no allocator")]
 fn costs(counter: &Counter, name: &str, image: &[u8], out: &mut impl fmt::Write) -> Result<(), Failure> {
     let policy = Policy::new(PolicyImage::new_checked(image)?)?;
     let inputs = policy.image().header().observation.len();

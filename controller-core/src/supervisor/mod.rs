@@ -46,9 +46,11 @@ use serde::{Deserialize, Serialize};
 ///              predicted ≥ hold limit    ▼    │ predicted < hold limit - hysteresis, cap 0
 ///                                      Critical
 ///
-///   any state but Boot ── temperature missing, too old or stuck ──▶ Failsafe ── fresh again ──▶ Throttled, cap 0
+///   Running, Throttled ── temperature missing, too old or stuck ──▶ Failsafe ── fresh again ──▶ Throttled, cap 0
 /// ```
 ///
+/// Without a fresh temperature Boot and Critical stay what they are: nobody knows that the board is
+/// cool.
 /// Whatever the state, a prediction at or above the hold limit leads to Critical, and Boot goes
 /// straight to Throttled when the first temperature asks for it. In Throttled the cap falls one
 /// step a turn while the prediction is at or above the soft limit or power at its limit or lost,
@@ -151,7 +153,8 @@ impl Supervisor {
         let predicted = match outlook.temperature {
             Ok(predicted) => predicted,
             Err(cause) => {
-                if self.state != State::Boot {
+                // A board that was too hot has cooled when a sensor says so, not when it says nothing.
+                if !matches!(self.state, State::Boot | State::Critical) {
                     self.state = State::Failsafe;
                     self.cause = cause;
                 }
@@ -314,6 +317,13 @@ mod tests {
         assert_eq!(trace[2].1.reason, Reason::StaleTelemetry);
         let decode: std::vec::Vec<u8> = trace.iter().map(|(_, decision)| decision.applied.decode).collect();
         assert_eq!(decode, [3, 0, 0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_hot_board_that_goes_blind_goes_on_holding() {
+        let trace = run(&[Some(60_000), Some(93_100), None, None, Some(92_000), Some(80_000)]);
+        assert!(trace[1..5].iter().all(|(state, decision)| *state == State::Critical && decision.hold));
+        assert_eq!(trace[5].0, State::Throttled);
     }
 
     #[test]

@@ -49,8 +49,8 @@ const FALLBACK: FallbackRule = FallbackRule {
     false_alarm_pairs: 1000,
     longest_gap_turns: 500,
     probation_pairs: 8,
-    first_pause_turns: 200,
-    longest_pause_turns: 10_000,
+    first_pause_turns: 500,
+    longest_pause_turns: 20_000,
 };
 
 /// The controller that a self-test runs: the shipped policy with the limits of its board.

@@ -114,6 +114,11 @@ fn nothing_is_compared_while_the_board_is_in_danger() {
 }
 
 #[test]
+fn it_is_small() {
+    assert!(size_of::<Fallback>() <= 200, "{} bytes", size_of::<Fallback>());
+}
+
+#[test]
 fn rules_without_sense_are_refused() {
     let good = rule();
     let space = small_space();

@@ -1,9 +1,10 @@
 //! Turns of any board, from cold and idle to past every limit.
 
-use controller_core::action::ActionSpace;
+use controller_core::action::{Action, ActionSpace, Knob};
 use controller_core::control::RewardRule;
 use controller_core::reward::service::Service;
 use controller_core::rng::Pcg32;
+use controller_core::supervisor::FallbackRule;
 use controller_core::telemetry::{Measurement, Reading, Telemetry};
 use controller_core::time::{Duration, Instant};
 use controller_core::units::{MicroJoules, MilliCelsius, MilliRequestsPerSecond, MilliWatts};
@@ -59,5 +60,26 @@ pub fn reward(actions: &ActionSpace) -> RewardRule {
         response_weight: 500,
         temperature_weight: 500,
         quality_weight: 5_000,
+    })
+}
+
+/// A static setting to fall back to, in the middle of every knob; `None` for an empty space.
+#[must_use]
+pub fn fallback(actions: &ActionSpace) -> Option<FallbackRule> {
+    let mut middle = Action::default();
+    for knob in Knob::ALL {
+        middle.set(knob, actions.last(knob) / 2);
+    }
+    Some(FallbackRule {
+        setting: actions.setting(middle)?,
+        block_turns: 6,
+        warm_up_turns: 2,
+        margin: 10_000,
+        scale: 100_000,
+        false_alarm_pairs: 1000,
+        longest_gap_turns: 500,
+        probation_pairs: 8,
+        first_pause_turns: 500,
+        longest_pause_turns: 20_000,
     })
 }

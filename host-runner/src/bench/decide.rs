@@ -6,7 +6,7 @@ use controller_core::policy::{ImageError, Policy, PolicyImage};
 use controller_core::rng::Pcg32;
 use controller_core::supervisor::Limits;
 use firmware_sim::digest::draw_observation;
-use firmware_sim::synthetic::{Turn, reward};
+use firmware_sim::synthetic::{Turn, fallback, reward};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -93,7 +93,7 @@ pub fn measure(image: &[u8], seed: u64, samples: usize) -> Result<Costs, BenchEr
         black_box(policy.decide(black_box(observation)));
     });
     let turns: Vec<_> = (0..INPUTS).zip(1..).map(|(_, number)| Turn::draw(&mut rng, number)).collect();
-    let mut controller = controller(policy)?;
+    let mut controller = controller_of(policy)?;
     let step = Cost::of(samples, &turns, |turn| {
         black_box(controller.step(turn.now, black_box(&turn.telemetry)));
     });
@@ -114,7 +114,7 @@ pub fn measure(image: &[u8], seed: u64, samples: usize) -> Result<Costs, BenchEr
 /// Makes `calls` steps and nothing else worth counting: for instruction counters around the
 /// program, which compare two runs of different length.
 pub fn repeat(image: &[u8], seed: u64, calls: u32) -> Result<(), BenchError> {
-    let mut controller = controller(Policy::new(PolicyImage::new_checked(image)?)?)?;
+    let mut controller = controller_of(Policy::new(PolicyImage::new_checked(image)?)?)?;
     let turn = Turn::draw(&mut Pcg32::new(seed), 1);
     for _ in 0..calls {
         black_box(controller.step(black_box(turn.now), black_box(&turn.telemetry)));
@@ -122,9 +122,14 @@ pub fn repeat(image: &[u8], seed: u64, calls: u32) -> Result<(), BenchError> {
     Ok(())
 }
 
-fn controller(policy: Policy<'_>) -> Result<Controller<Learned<'_>>, BenchError> {
+fn controller_of(policy: Policy<'_>) -> Result<Controller<Learned<'_>>, BenchError> {
     let actions = policy.image().header().actions.clone();
     let governor = Learned::new(policy, &actions)?;
     let reward = reward(&actions);
-    Ok(Controller::new(governor, actions, Limits::agx_orin(), reward)?)
+    let fallback = fallback(&actions);
+    let controller = Controller::new(governor, actions, Limits::agx_orin(), reward)?;
+    Ok(match fallback {
+        Some(fallback) => controller.with_fallback(fallback)?,
+        None => controller,
+    })
 }

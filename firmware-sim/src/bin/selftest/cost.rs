@@ -7,10 +7,11 @@ use controller_core::control::Controller;
 use controller_core::governor::Learned;
 use controller_core::policy::{Policy, PolicyImage};
 use controller_core::rng::Pcg32;
+use controller_core::supervisor::Limits;
 use core::fmt;
 use core::hint::black_box;
 use firmware_sim::digest::draw_observation;
-use firmware_sim::synthetic::{Room, Shape, Turn};
+use firmware_sim::synthetic::{Room, Shape, Turn, fallback, reward};
 
 const SAMPLES: usize = 10_000;
 
@@ -44,14 +45,14 @@ fn costs(counter: &Counter, name: &str, image: &[u8], out: &mut impl fmt::Write)
         counter.count(|| policy.decide(black_box(&observation)))
     });
     writeln!(out, "{name}: policy.decide {}", Spread::of(&mut counts))?;
-    let mut controller = closed_loop::controller(policy.clone())?;
+    let mut controller = controller_of(policy.clone())?;
     for (count, number) in counts.iter_mut().zip(1..) {
         let Turn { now, telemetry, measurement } = Turn::draw(&mut rng, number);
         *count = counter.count(|| controller.step(now, black_box(&telemetry)));
         black_box(controller.settle(measurement));
     }
     writeln!(out, "{name}: controller.step {}", Spread::of(&mut counts))?;
-    let mut controller = closed_loop::controller(policy)?;
+    let mut controller = controller_of(policy)?;
     for (count, number) in counts.iter_mut().zip(1..) {
         let Turn { now, telemetry, measurement } = Turn::draw(&mut rng, number);
         black_box(controller.step(now, &telemetry));
@@ -59,6 +60,18 @@ fn costs(counter: &Counter, name: &str, image: &[u8], out: &mut impl fmt::Write)
     }
     writeln!(out, "{name}: controller.settle {}", Spread::of(&mut counts))?;
     Ok(())
+}
+
+/// A controller with everything that it can have.
+fn controller_of(policy: Policy<'_>) -> Result<Controller<Learned<'_>>, Failure> {
+    let actions = policy.image().header().actions.clone();
+    let governor = Learned::new(policy, &actions)?;
+    let (reward, fallback) = (reward(&actions), fallback(&actions));
+    let controller = Controller::new(governor, actions, Limits::agx_orin(), reward)?;
+    Ok(match fallback {
+        Some(fallback) => controller.with_fallback(fallback)?,
+        None => controller,
+    })
 }
 
 /// All that firmware of the controller does, from the bytes of the policy on.

@@ -11,9 +11,10 @@ use crate::supervisor::{Limits, LimitsError, State, Supervisor};
 use crate::telemetry::{Measurement, Reading, Telemetry};
 use crate::time::Instant;
 use core::fmt;
+use serde::{Deserialize, Serialize};
 
 /// The reward that a controller settles its turns with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RewardRule {
     /// The service reward.
     Service(Service),

@@ -34,7 +34,7 @@ pub const MAX_LOGITS: usize = 8192;
 pub const MAX_GOLDENS: usize = 256;
 
 /// The usual CRC-32 (ISO-HDLC, as in zip and Ethernet), with a 1 KiB table.
-pub(super) const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
+pub(crate) const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
 /// Size and scale of one hidden layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -31,6 +31,8 @@ pub use image::{
     PolicyImage, Provenance, VERSION, schema_hash,
 };
 
+pub(crate) use image::CRC;
+
 use crate::action::{Action, KNOBS, Knob};
 use crate::observation::ONE;
 use image::Layer;

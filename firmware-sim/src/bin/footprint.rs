@@ -1,5 +1,5 @@
 //! The least that firmware of the controller links: parse the shipped policy, run its examples,
-//! decide a turn, settle it. `./x firmware` measures this image and searches it for what must not
+//! decide a turn, settle it, and speak with a host. `./x firmware` measures this image and searches it for what must not
 //! be there: a way to panic, floating point, an allocator. It prints nothing, because formatting
 //! would bring the first of them in; the exit code says whether the policy was accepted.
 #![cfg_attr(target_os = "none", no_std, no_main)]
@@ -7,6 +7,8 @@
 use controller_core::control::{Controller, RewardRule};
 use controller_core::governor::Learned;
 use controller_core::policy::{Policy, PolicyImage};
+use controller_core::protocol::{Decoder, REPLY_FRAME, REQUEST_LEN, Reply, Request, encode};
+use controller_core::record::StepRecord;
 use controller_core::reward::Fixed;
 use controller_core::reward::service::Service;
 use controller_core::reward::unified::{Limit, Range, Unified};
@@ -18,11 +20,28 @@ use core::hint::black_box;
 
 const IMAGE: &[u8] = include_bytes!("../../../models/policies/service.elp");
 
+/// The greeting of `docs/wire-format.md`.
+const GREETING: &[u8] = &[0x00, 0x02, 0x01, 0x01, 0x01, 0x02, 0x07, 0x05, 0xc1, 0xe4, 0xdf, 0x35, 0x00];
+
 /// One turn under each reward. Everything passes through `black_box`: the compiler may assume
 /// nothing about the inputs, so every path that any board could take stays in the image.
 fn turns() -> Option<()> {
     turn(RewardRule::Service(service()))?;
     turn(RewardRule::Unified(unified()))
+}
+
+/// A greeting comes in, and each reply goes out.
+fn exchange(record: StepRecord) -> Option<()> {
+    let mut decoder = Decoder::<REQUEST_LEN>::new();
+    for byte in black_box(GREETING) {
+        if let Some(received) = decoder.push::<Request>(*byte) {
+            let received = black_box(received).ok()?;
+            let reply = black_box(Reply::Settled(record));
+            black_box(encode(received.sequence, &reply, &mut [0; REPLY_FRAME]).ok()?);
+            return Some(());
+        }
+    }
+    None
 }
 
 fn turn(reward: RewardRule) -> Option<()> {
@@ -33,8 +52,7 @@ fn turn(reward: RewardRule) -> Option<()> {
     let now = Instant::from_micros(1);
     let telemetry = Telemetry { temperature: Reading::at(MilliCelsius(45_000), now), ..Telemetry::UNKNOWN };
     black_box(controller.step(black_box(now), &black_box(telemetry)));
-    black_box(controller.settle(black_box(Measurement::default()))?);
-    Some(())
+    exchange(controller.settle(black_box(Measurement::default()))?)
 }
 
 fn service() -> Service {

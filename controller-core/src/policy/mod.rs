@@ -64,6 +64,14 @@ impl<'a> Policy<'a> {
         Ok(policy)
     }
 
+    /// A policy of bytes that [`PolicyImage::new_checked`] and [`Policy::new`] accepted before and
+    /// that nobody has changed since. Reads the header only, so that firmware whose image lies in
+    /// memory which it also writes can take its policy anew for every decision. Bytes that did
+    /// change are refused or decide wrongly; they do no other harm.
+    pub fn unchanged(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        Ok(Self { image: PolicyImage::unchanged(bytes)? })
+    }
+
     /// The image behind this policy.
     #[must_use]
     pub const fn image(&self) -> &PolicyImage<'a> {

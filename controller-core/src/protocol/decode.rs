@@ -1,29 +1,31 @@
 //! Bytes as they come from the line to messages, with a count of everything that went wrong.
 
 use super::cobs::{Unstuffed, Unstuffer};
-use super::{OVERHEAD, SESSION_START, VERSION, checksum};
+use super::{OVERHEAD, Tag, VERSION, checksum};
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
-/// How a frame's number relates to those before it in its session.
+/// How a frame relates to those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Number [`SESSION_START`]: a greeting or the answer to one. It moves no window; whoever
-    /// accepts it calls [`Decoder::restart`].
-    Session,
-    /// Newer than everything before it.
+    /// Number 0: a greeting or the answer to one. It changes nothing here; whoever accepts it
+    /// calls [`Decoder::restart`].
+    Greeting,
+    /// Of the session, and newer than everything before it.
     Next,
-    /// The same number as the newest frame: it was sent again, or came twice.
+    /// The newest frame once more: it was sent again, or came twice.
     Repeated,
-    /// Older than the newest frame, or before any session: of no use.
+    /// Of the session, and older than the newest frame: of no use.
     Late,
+    /// Of another session, or there is none.
+    Foreign,
 }
 
 /// A message that arrived unharmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received<M> {
-    /// Number of the frame.
-    pub sequence: u16,
+    /// Session and number of the frame.
+    pub tag: Tag,
     /// Its place among the others.
     pub order: Order,
     /// What it says.
@@ -44,8 +46,8 @@ pub enum FrameError {
     },
     /// An unharmed frame whose content is no message of this direction.
     Malformed {
-        /// Number of the frame.
-        sequence: u16,
+        /// Session and number of the frame.
+        tag: Tag,
     },
 }
 
@@ -57,8 +59,8 @@ impl fmt::Display for FrameError {
             Self::Version { found } => {
                 write!(f, "the frame has protocol version {found}, this build speaks {VERSION}; update the older side")
             }
-            Self::Malformed { sequence } => {
-                write!(f, "frame {sequence} is unharmed but no message of this version; update the older side")
+            Self::Malformed { tag: Tag { number, .. } } => {
+                write!(f, "frame {number} is unharmed but no message of this version; update the older side")
             }
         }
     }
@@ -68,19 +70,21 @@ impl core::error::Error for FrameError {}
 
 /// What became of every segment so far. The counts stop at the top instead of wrapping.
 ///
-/// Each segment is counted once among the first eight, so [`LinkCounters::sorted`] equals
+/// Each segment is counted once among the first nine, so [`LinkCounters::sorted`] equals
 /// `segments`. Within a session, `accepted` and `lost` together are the number of the newest
 /// frame (until the numbers start again).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkCounters {
     /// Messages newer than all before.
     pub accepted: u32,
-    /// Messages that open a session.
-    pub sessions: u32,
+    /// Greetings, and answers to them.
+    pub greetings: u32,
     /// Messages with the number of the newest one.
     pub repeated: u32,
     /// Messages older than the newest one.
     pub late: u32,
+    /// Messages of another session.
+    pub foreign: u32,
     /// Segments with a wrong checksum or broken stuffing.
     pub corrupt: u32,
     /// Segments longer than any frame.
@@ -101,9 +105,10 @@ impl LinkCounters {
     pub fn sorted(&self) -> u32 {
         [
             self.accepted,
-            self.sessions,
+            self.greetings,
             self.repeated,
             self.late,
+            self.foreign,
             self.corrupt,
             self.oversize,
             self.other_version,
@@ -124,7 +129,7 @@ pub struct Decoder<const N: usize> {
     unstuffer: Unstuffer,
     /// The segment has at least one byte.
     begun: bool,
-    newest: Option<u16>,
+    newest: Option<Tag>,
     counters: LinkCounters,
 }
 
@@ -147,9 +152,10 @@ impl<const N: usize> Decoder<N> {
             newest: None,
             counters: LinkCounters {
                 accepted: 0,
-                sessions: 0,
+                greetings: 0,
                 repeated: 0,
                 late: 0,
+                foreign: 0,
                 corrupt: 0,
                 oversize: 0,
                 other_version: 0,
@@ -161,8 +167,8 @@ impl<const N: usize> Decoder<N> {
     }
 
     /// Begins a session: the next number is 1.
-    pub const fn restart(&mut self) {
-        self.newest = Some(SESSION_START);
+    pub const fn restart(&mut self, session: u16) {
+        self.newest = Some(Tag::greeting(session));
     }
 
     /// Counts of this decoder since it was made.
@@ -196,15 +202,16 @@ impl<const N: usize> Decoder<N> {
             Some(_) if !complete => Err(FrameError::Corrupt),
             Some(frame) => open(frame),
         };
-        let received = opened.map(|(sequence, message)| {
-            let order = place(sequence, newest, &mut counters.lost);
-            Received { sequence, order, message }
+        let received = opened.map(|(tag, message)| {
+            let order = place(tag, newest, &mut counters.lost);
+            Received { tag, order, message }
         });
         count(match &received {
-            Ok(Received { order: Order::Session, .. }) => &mut counters.sessions,
+            Ok(Received { order: Order::Greeting, .. }) => &mut counters.greetings,
             Ok(Received { order: Order::Next, .. }) => &mut counters.accepted,
             Ok(Received { order: Order::Repeated, .. }) => &mut counters.repeated,
             Ok(Received { order: Order::Late, .. }) => &mut counters.late,
+            Ok(Received { order: Order::Foreign, .. }) => &mut counters.foreign,
             Err(FrameError::Corrupt) => &mut counters.corrupt,
             Err(FrameError::Oversize) => &mut counters.oversize,
             Err(FrameError::Version { .. }) => &mut counters.other_version,
@@ -220,34 +227,35 @@ fn count(counter: &mut u32) {
 
 /// Checks a frame and reads its message. The checksum comes first: its place and that of the
 /// version are the same in every version, so a frame of another version is known for certain.
-fn open<'a, M: Deserialize<'a>>(frame: &'a [u8]) -> Result<(u16, M), FrameError> {
+fn open<'a, M: Deserialize<'a>>(frame: &'a [u8]) -> Result<(Tag, M), FrameError> {
     let (body, sum) = frame.split_last_chunk::<4>().ok_or(FrameError::Corrupt)?;
     if checksum(body) != u32::from_le_bytes(*sum) {
         return Err(FrameError::Corrupt);
     }
-    let (&[version, low, high], message) = body.split_first_chunk::<3>().ok_or(FrameError::Corrupt)?;
+    let (&version, rest) = body.split_first().ok_or(FrameError::Corrupt)?;
     if version != VERSION {
         return Err(FrameError::Version { found: version });
     }
-    let sequence = u16::from_le_bytes([low, high]);
+    let (&[s0, s1, n0, n1], message) = rest.split_first_chunk::<4>().ok_or(FrameError::Corrupt)?;
+    let tag = Tag { session: u16::from_le_bytes([s0, s1]), number: u16::from_le_bytes([n0, n1]) };
     match postcard::take_from_bytes(message) {
-        Ok((message, [])) => Ok((sequence, message)),
-        _ => Err(FrameError::Malformed { sequence }),
+        Ok((message, [])) => Ok((tag, message)),
+        _ => Err(FrameError::Malformed { tag }),
     }
 }
 
-/// Where a number stands in the session, which it moves on if it is new.
-fn place(sequence: u16, newest: &mut Option<u16>, skipped: &mut u32) -> Order {
+/// Where a frame stands in the session, which it moves on if it is new.
+fn place(tag: Tag, newest: &mut Option<Tag>, skipped: &mut u32) -> Order {
     /// Numbers of a session before they start again.
     const NUMBERS: u32 = u16::MAX as u32;
-    if sequence == SESSION_START {
-        return Order::Session;
+    if tag.number == 0 {
+        return Order::Greeting;
     }
-    let Some(last) = *newest else { return Order::Late };
-    match (u32::from(sequence) + NUMBERS - u32::from(last)) % NUMBERS {
-        0 if sequence == last => Order::Repeated,
+    let Some(last) = newest.filter(|newest| newest.session == tag.session) else { return Order::Foreign };
+    match (u32::from(tag.number) + NUMBERS - u32::from(last.number)) % NUMBERS {
+        0 if tag == last => Order::Repeated,
         ahead @ 1..=0x7FFF => {
-            *newest = Some(sequence);
+            *newest = Some(tag);
             *skipped = skipped.saturating_add(ahead - 1);
             Order::Next
         }

@@ -1,7 +1,7 @@
 //! A message to the bytes of its frame, in one pass.
 
-use super::VERSION;
 use super::cobs::{Full, Stuffer};
+use super::{Tag, VERSION};
 use crate::policy::CRC;
 use core::fmt;
 use crc::{Digest, Table};
@@ -61,11 +61,11 @@ impl<'b> Flavor for Framer<'b> {
 /// Writes the frame of `message` into `buffer`, zeros at both ends included, and returns it.
 ///
 /// The zero in front makes the frame safe from rubbish on the line before it.
-pub fn encode<'b, M: Serialize>(sequence: u16, message: &M, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
+pub fn encode<'b, M: Serialize>(tag: Tag, message: &M, buffer: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
     let too_small = |Full| EncodeError::BufferTooSmall;
     let mut framer = Framer { stuffer: Stuffer::new(buffer).map_err(too_small)?, digest: CRC.digest() };
-    let [low, high] = sequence.to_le_bytes();
-    for byte in [VERSION, low, high] {
+    let ([s0, s1], [n0, n1]) = (tag.session.to_le_bytes(), tag.number.to_le_bytes());
+    for byte in [VERSION, s0, s1, n0, n1] {
         framer.push(byte).map_err(too_small)?;
     }
     postcard::serialize_with_flavor(message, framer).map_err(|_| EncodeError::BufferTooSmall)

@@ -18,8 +18,12 @@ pub const EVENTS_PER_REPLY: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "there is no allocator to box the configuration with")]
 pub enum Request<'a> {
-    /// Opens a session; always the frame with number 0. Answer: [`Reply::Hello`].
-    Hello(Hello),
+    /// Opens the session of the frame, which has number 0. Answer: [`Reply::Hello`].
+    Hello {
+        /// Schema hash ([`crate::policy::schema_hash`]) of the policy that the host expects; 0 when
+        /// any will do.
+        schema: u32,
+    },
     /// The host is alive. Answer: [`Reply::Status`].
     Heartbeat,
     /// What the controller needs to know of its board; a controller that runs already is replaced
@@ -42,17 +46,6 @@ pub enum Request<'a> {
         /// Number of the first event wanted.
         from: u32,
     },
-}
-
-/// The greeting of a host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hello {
-    /// Chosen by the host, another one for every session, so that an old greeting that comes late
-    /// cannot pass for a new one.
-    pub session: u32,
-    /// Schema hash ([`crate::policy::schema_hash`]) of the policy that the host expects; 0 when any
-    /// will do.
-    pub schema: u32,
 }
 
 /// What a controller needs to know of its board, in one piece: half a configuration is none.
@@ -93,7 +86,7 @@ pub enum Upload<'a> {
     Abort,
 }
 
-/// From the microcontroller, under the number of the request that it answers.
+/// From the microcontroller, under the tag of the request that it answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
     /// The session is open.

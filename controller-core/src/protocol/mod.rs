@@ -3,27 +3,27 @@
 //! The host asks, the microcontroller answers: every [`Request`] gets one [`Reply`] that carries
 //! the number of the request, and nobody speaks unasked. A request that stays without an answer
 //! is sent again under the same number; a receiver that knows the number already repeats its
-//! answer and does the work only once.
+//! answer and does the work only once. [`Client`] is the host's end of that.
 //!
 //! # Terms
 //!
-//! - *frame*: protocol version, sequence number, postcard message and CRC-32, stuffed with COBS
-//!   between two zero bytes. The bytes are specified in `docs/wire-format.md`.
+//! - *frame*: protocol version, tag, postcard message and CRC-32, stuffed with COBS between two
+//!   zero bytes. The bytes are specified in `docs/wire-format.md`.
+//! - *tag*: session and number of a request, and of the reply to it.
 //! - *segment*: what a receiver finds between two zero bytes; a frame or rubbish.
-//! - *session*: everything from one [`Request::Hello`], which is always number
-//!   [`SESSION_START`], to the next.
+//! - *session*: everything from one [`Request::Hello`], which has number 0, to the next.
 //!
 //! ```
-//! use controller_core::protocol::{Decoder, Order, REQUEST_FRAME, REQUEST_LEN, Request, encode};
+//! use controller_core::protocol::{Decoder, Order, REQUEST_FRAME, REQUEST_LEN, Request, Tag, encode};
 //!
-//! let mut buffer = [0; REQUEST_FRAME];
-//! let frame = encode(7, &Request::Heartbeat, &mut buffer)?;
+//! let (tag, mut buffer) = (Tag { session: 7, number: 1 }, [0; REQUEST_FRAME]);
+//! let frame = encode(tag, &Request::Heartbeat, &mut buffer)?;
 //! let mut decoder = Decoder::<REQUEST_LEN>::new();
-//! decoder.restart();
+//! decoder.restart(7);
 //! for byte in b"rubbish".iter().chain(frame) {
 //!     if let Some(received) = decoder.push::<Request>(*byte) {
 //!         match received {
-//!             Ok(received) => assert_eq!((received.sequence, received.order), (7, Order::Next)),
+//!             Ok(received) => assert_eq!((received.tag, received.order), (tag, Order::Next)),
 //!             Err(error) => println!("{error}"), // the rubbish
 //!         }
 //!     }
@@ -32,6 +32,7 @@
 //! # Ok::<(), controller_core::protocol::EncodeError>(())
 //! ```
 
+mod client;
 mod cobs;
 mod decode;
 mod encode;
@@ -39,9 +40,10 @@ mod message;
 mod refusal;
 mod status;
 
+pub use client::Client;
 pub use decode::{Decoder, FrameError, LinkCounters, Order, Received};
 pub use encode::{EncodeError, encode};
-pub use message::{Configuration, EVENTS_PER_REPLY, Hello, Identity, Reply, Request, Upload};
+pub use message::{Configuration, EVENTS_PER_REPLY, Identity, Reply, Request, Upload};
 pub use refusal::{Refusal, UploadRefusal};
 pub use status::{Event, EventKind, InCharge, LoopCounters, Safety, Status};
 
@@ -50,12 +52,8 @@ use crate::policy::CRC;
 /// Version of the protocol, the first byte of every frame. It rises with any change of the bytes.
 pub const VERSION: u8 = 1;
 
-/// Sequence number of the frame that opens a session, and of the answer to it. The numbers of a
-/// session run from 1 to 65,535 and then start again at 1.
-pub const SESSION_START: u16 = 0;
-
-/// Bytes of a frame besides its message, before stuffing: version, sequence number, CRC-32.
-pub const OVERHEAD: usize = 1 + 2 + 4;
+/// Bytes of a frame besides its message, before stuffing: version, session, number, CRC-32.
+pub const OVERHEAD: usize = 1 + 2 + 2 + 4;
 
 /// Longest frame to the microcontroller, before stuffing. The largest request is a configuration.
 pub const REQUEST_LEN: usize = 1024;
@@ -72,10 +70,27 @@ pub const REPLY_FRAME: usize = wire_len(REPLY_LEN);
 /// Most bytes of a policy image in one [`Upload::Chunk`].
 pub const CHUNK: usize = 256;
 
-/// The number after `sequence` in a session.
-#[must_use]
-pub const fn following(sequence: u16) -> u16 {
-    if sequence == u16::MAX { 1 } else { sequence + 1 }
+/// Which request a frame is, or answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tag {
+    /// The session, chosen by the host, another one each time.
+    pub session: u16,
+    /// 0 for the greeting; then 1 to 65,535, and 1 again.
+    pub number: u16,
+}
+
+impl Tag {
+    /// The tag that opens a session.
+    #[must_use]
+    pub const fn greeting(session: u16) -> Self {
+        Self { session, number: 0 }
+    }
+
+    /// The next one of the session.
+    #[must_use]
+    pub const fn following(self) -> Self {
+        Self { number: if self.number == u16::MAX { 1 } else { self.number + 1 }, ..self }
+    }
 }
 
 /// CRC-32/ISO-HDLC of some bytes, as in frames, uploads and policy images.

@@ -88,7 +88,7 @@ pub enum EventKind {
     /// A host opened a session.
     SessionOpened {
         /// Its number.
-        session: u32,
+        session: u16,
     },
     /// The host was silent for too long: the safety output went active.
     HostSilent,

@@ -5,17 +5,24 @@ use controller_core::action::MAX_VALUES;
 use controller_core::observation::MAX_FEATURES;
 use controller_core::protocol::{
     CHUNK, Decoder, EVENTS_PER_REPLY, EncodeError, Event, FrameError, Order, REPLY_FRAME, REPLY_LEN, REQUEST_FRAME,
-    REQUEST_LEN, Received, Reply, Request, SESSION_START, Upload, VERSION, checksum, encode, following,
+    REQUEST_LEN, Received, Reply, Request, Tag, Upload, VERSION, checksum, encode,
 };
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+const SESSION: u16 = 0x0301;
+
+fn tag(number: u16) -> Tag {
+    Tag { session: SESSION, number }
+}
+
 /// A frame before stuffing, put together by hand.
-fn raw<M: Serialize>(sequence: u16, message: &M) -> Vec<u8> {
+fn raw<M: Serialize>(tag: Tag, message: &M) -> Vec<u8> {
     let mut buffer = [0; 2048];
     let mut raw = vec![VERSION];
-    raw.extend(sequence.to_le_bytes());
+    raw.extend(tag.session.to_le_bytes());
+    raw.extend(tag.number.to_le_bytes());
     raw.extend(&*postcard::to_slice(message, &mut buffer).unwrap());
     raw.extend(checksum(&raw).to_le_bytes());
     raw
@@ -31,40 +38,40 @@ fn stuffed(raw: &[u8]) -> Vec<u8> {
 /// All that a decoder in a session makes of some bytes, as owned replies.
 fn receive(bytes: &[u8]) -> Vec<Result<Received<Reply>, FrameError>> {
     let mut decoder = Decoder::<REPLY_LEN>::new();
-    decoder.restart();
+    decoder.restart(SESSION);
     bytes.iter().filter_map(|byte| decoder.push::<Reply>(*byte)).collect()
 }
 
 proptest! {
     #[test]
-    fn any_reply_comes_back(seed in any::<u64>(), sequence in 1u16..=0x7FFF) {
+    fn any_reply_comes_back(seed in any::<u64>(), number in 1u16..=0x7FFF) {
         let message: Reply = random(seed);
         let mut buffer = [0; REPLY_FRAME];
-        let frame = encode(sequence, &message, &mut buffer).unwrap();
-        prop_assert_eq!(receive(frame), [Ok(Received { sequence, order: Order::Next, message })]);
+        let frame = encode(tag(number), &message, &mut buffer).unwrap();
+        prop_assert_eq!(receive(frame), [Ok(Received { tag: tag(number), order: Order::Next, message })]);
     }
 
     #[test]
-    fn any_request_comes_back(seed in any::<u64>(), sequence in any::<u16>()) {
+    fn any_request_comes_back(seed in any::<u64>(), number in any::<u16>()) {
         let message: Request = random(seed);
         let mut buffer = [0; REQUEST_FRAME];
-        let frame = encode(sequence, &message, &mut buffer).unwrap();
+        let frame = encode(tag(number), &message, &mut buffer).unwrap();
         let mut decoder = Decoder::<REQUEST_LEN>::new();
         let (last, front) = frame.split_last().unwrap();
         for byte in front {
             prop_assert!(decoder.push::<Request>(*byte).is_none());
         }
         let received = decoder.push::<Request>(*last).unwrap().unwrap();
-        prop_assert_eq!((received.sequence, received.message), (sequence, message));
+        prop_assert_eq!((received.tag, received.message), (tag(number), message));
     }
 
     /// The frame is what the specification says, by two encoders that share no code.
     #[test]
-    fn frames_are_standard_cobs(seed in any::<u64>(), sequence in any::<u16>()) {
+    fn frames_are_standard_cobs(seed in any::<u64>(), number in any::<u16>()) {
         let message: Reply = random(seed);
         let mut buffer = [0; REPLY_FRAME];
-        let frame = encode(sequence, &message, &mut buffer).unwrap();
-        let (inner, expected) = (&frame[1..frame.len() - 1], raw(sequence, &message));
+        let frame = encode(tag(number), &message, &mut buffer).unwrap();
+        let (inner, expected) = (&frame[1..frame.len() - 1], raw(tag(number), &message));
         prop_assert!(!inner.contains(&0));
         let mut unstuffed = vec![0; inner.len()];
         let length = cobs::decode(inner, &mut unstuffed).unwrap();
@@ -78,8 +85,8 @@ proptest! {
     fn chunks_of_any_bytes_come_back(bytes in prop::collection::vec(prop_oneof![3 => 1u8.., 1 => Just(0)], 0..=CHUNK)) {
         let message = Request::Upload(Upload::Chunk { offset: 0, bytes: &bytes });
         let mut buffer = [0; REQUEST_FRAME];
-        let frame = encode(1, &message, &mut buffer).unwrap().to_vec();
-        for frame in [frame, stuffed(&raw(1, &message))] {
+        let frame = encode(tag(1), &message, &mut buffer).unwrap().to_vec();
+        for frame in [frame, stuffed(&raw(tag(1), &message))] {
             let mut decoder = Decoder::<REQUEST_LEN>::new();
             let (last, front) = frame.split_last().unwrap();
             for byte in front {
@@ -93,11 +100,11 @@ proptest! {
     fn a_changed_bit_is_never_another_message(seed in any::<u64>(), bit in any::<prop::sample::Index>()) {
         let message: Reply = random(seed);
         let mut buffer = [0; REPLY_FRAME];
-        let mut frame = encode(5, &message, &mut buffer).unwrap().to_vec();
+        let mut frame = encode(tag(5), &message, &mut buffer).unwrap().to_vec();
         let bit = bit.index(frame.len() * 8);
         frame[bit / 8] ^= 1 << (bit % 8);
         frame.push(0); // in case the last zero was hit
-        let unharmed = Ok(Received { sequence: 5, order: Order::Next, message });
+        let unharmed = Ok(Received { tag: tag(5), order: Order::Next, message });
         // The zero in front only separates: without it the frame is not lost, but its first byte
         // belongs to what came before.
         prop_assert!(receive(&frame).iter().all(|received| *received == unharmed || received.is_err()));
@@ -107,7 +114,7 @@ proptest! {
     #[test]
     fn a_cut_frame_is_never_a_message(seed in any::<u64>(), cut in any::<prop::sample::Index>()) {
         let mut buffer = [0; REPLY_FRAME];
-        let frame = encode(5, &random::<Reply>(seed), &mut buffer).unwrap();
+        let frame = encode(tag(5), &random::<Reply>(seed), &mut buffer).unwrap();
         let (begin, end) = (&frame[..cut.index(frame.len() - 1)], &frame[1 + cut.index(frame.len() - 2) + 1..]);
         for piece in [[begin, &[0]].concat(), [&[0], end].concat()] {
             prop_assert!(receive(&piece).iter().all(Result::is_err), "{:02x?}", piece);
@@ -120,9 +127,9 @@ fn every_single_bit_of_every_kind_of_reply_is_guarded() {
     let mut kinds = [0; 8];
     for seed in 0..200 {
         let message: Reply = random(seed);
-        kinds[usize::from(raw(5, &message)[3])] += 1;
+        kinds[usize::from(raw(tag(5), &message)[5])] += 1;
         let mut buffer = [0; REPLY_FRAME];
-        let frame = encode(5, &message, &mut buffer).unwrap().to_vec();
+        let frame = encode(tag(5), &message, &mut buffer).unwrap().to_vec();
         for bit in 8..frame.len() * 8 {
             let mut harmed = frame.clone();
             harmed[bit / 8] ^= 1 << (bit % 8);
@@ -135,14 +142,14 @@ fn every_single_bit_of_every_kind_of_reply_is_guarded() {
 
 /// The most bytes that `message` makes of values with the largest numbers and lists.
 fn most_bytes<T: DeserializeOwned, M: Serialize>(lengths: &[usize], message: impl Fn(T) -> M) -> usize {
-    (0..5_000).map(|seed| raw(9, &message(large(seed, lengths))).len()).max().unwrap()
+    (0..5_000).map(|seed| raw(tag(9), &message(large(seed, lengths))).len()).max().unwrap()
 }
 
 #[test]
 fn the_largest_messages_fit() {
     // The values of five knobs, and a quality per depth where the reward has one.
     let configuration = most_bytes(&[MAX_VALUES; 6], Request::Configure);
-    let chunk = raw(9, &Request::Upload(Upload::Chunk { offset: u32::MAX, bytes: &[1; CHUNK] })).len();
+    let chunk = raw(tag(9), &Request::Upload(Upload::Chunk { offset: u32::MAX, bytes: &[1; CHUNK] })).len();
     assert!(configuration.max(chunk) <= REQUEST_LEN, "{configuration} and {chunk} bytes");
     let record = most_bytes(&[MAX_FEATURES], Reply::Settled);
     let status = most_bytes(&[], Reply::Status);
@@ -162,16 +169,16 @@ fn the_largest_messages_fit() {
 #[test]
 fn a_small_buffer_is_refused_at_every_size() {
     let message: Reply = random(3);
-    let length = encode(9, &message, &mut [0; REPLY_FRAME]).unwrap().len();
+    let length = encode(tag(9), &message, &mut [0; REPLY_FRAME]).unwrap().len();
     for room in 0..length {
-        assert_eq!(encode(9, &message, &mut [0; REPLY_FRAME][..room]), Err(EncodeError::BufferTooSmall), "{room}");
+        assert_eq!(encode(tag(9), &message, &mut [0; REPLY_FRAME][..room]), Err(EncodeError::BufferTooSmall), "{room}");
     }
-    encode(9, &message, &mut [0; REPLY_FRAME][..length]).unwrap();
+    encode(tag(9), &message, &mut [0; REPLY_FRAME][..length]).unwrap();
 }
 
 #[test]
 fn unharmed_frames_that_are_no_message_are_told_apart() {
-    let mut future = raw(7, &Reply::Acknowledged);
+    let mut future = raw(tag(7), &Reply::Acknowledged);
     future[0] = VERSION + 1;
     let body = future.len() - 4;
     let sum = checksum(&future[..body]);
@@ -179,10 +186,10 @@ fn unharmed_frames_that_are_no_message_are_told_apart() {
     assert_eq!(receive(&stuffed(&future)), [Err(FrameError::Version { found: VERSION + 1 })]);
     // A variant that does not exist, and bytes behind the message.
     for content in [&[200u8][..], &[2, 0]] {
-        let mut frame = vec![VERSION, 7, 0];
+        let mut frame = vec![VERSION, 1, 3, 7, 0];
         frame.extend(content);
         frame.extend(checksum(&frame).to_le_bytes());
-        assert_eq!(receive(&stuffed(&frame)), [Err(FrameError::Malformed { sequence: 7 })]);
+        assert_eq!(receive(&stuffed(&frame)), [Err(FrameError::Malformed { tag: tag(7) })]);
     }
     assert_eq!(receive(&[0, 1, 0]), [Err(FrameError::Corrupt)], "an empty segment has no checksum");
     let too_long = vec![1; REPLY_LEN + 1];
@@ -193,5 +200,5 @@ fn unharmed_frames_that_are_no_message_are_told_apart() {
 
 #[test]
 fn numbers_start_again_at_one() {
-    assert_eq!((following(SESSION_START), following(1), following(u16::MAX)), (1, 2, 1));
+    assert_eq!([0, 1, u16::MAX].map(|number| tag(number).following()), [1, 2, 1].map(tag));
 }

@@ -2,20 +2,26 @@
 
 use super::generate::random;
 use controller_core::protocol::{
-    Decoder, FrameError, LinkCounters, Order, REPLY_FRAME, REPLY_LEN, Received, Reply, encode, following,
+    Decoder, FrameError, LinkCounters, Order, REPLY_FRAME, REPLY_LEN, Received, Reply, Tag, encode,
 };
 use controller_core::rng::Pcg32;
 use proptest::prelude::*;
 
 type Outcome = Result<Received<Reply>, FrameError>;
 
-fn frame(sequence: u16, message: &Reply) -> Vec<u8> {
-    encode(sequence, message, &mut [0; REPLY_FRAME]).unwrap().to_vec()
+const SESSION: u16 = 9;
+
+fn tag(number: u16) -> Tag {
+    Tag { session: SESSION, number }
+}
+
+fn frame(tag: Tag, message: &Reply) -> Vec<u8> {
+    encode(tag, message, &mut [0; REPLY_FRAME]).unwrap().to_vec()
 }
 
 fn in_session() -> Decoder<REPLY_LEN> {
     let mut decoder = Decoder::new();
-    decoder.restart();
+    decoder.restart(SESSION);
     decoder
 }
 
@@ -28,9 +34,10 @@ fn assert_counted(outcomes: &[Outcome], counters: &LinkCounters) {
     let count = |wanted: fn(&Outcome) -> bool| u32::try_from(outcomes.iter().filter(|o| wanted(o)).count()).unwrap();
     let expected = LinkCounters {
         accepted: count(|o| matches!(o, Ok(Received { order: Order::Next, .. }))),
-        sessions: count(|o| matches!(o, Ok(Received { order: Order::Session, .. }))),
+        greetings: count(|o| matches!(o, Ok(Received { order: Order::Greeting, .. }))),
         repeated: count(|o| matches!(o, Ok(Received { order: Order::Repeated, .. }))),
         late: count(|o| matches!(o, Ok(Received { order: Order::Late, .. }))),
+        foreign: count(|o| matches!(o, Ok(Received { order: Order::Foreign, .. }))),
         corrupt: count(|o| *o == Err(FrameError::Corrupt)),
         oversize: count(|o| *o == Err(FrameError::Oversize)),
         other_version: count(|o| matches!(o, Err(FrameError::Version { .. }))),
@@ -48,13 +55,13 @@ proptest! {
     fn rubbish_between_frames_costs_no_frame(
         parts in prop::collection::vec((any::<u64>(), prop::collection::vec(any::<u8>(), 0..60)), 1..20),
     ) {
-        let (mut stream, mut sent, mut sequence) = (Vec::new(), Vec::new(), 0);
+        let (mut stream, mut sent, mut sequence) = (Vec::new(), Vec::new(), tag(0));
         for (seed, rubbish) in &parts {
-            sequence = following(sequence);
+            sequence = sequence.following();
             let message: Reply = random(*seed);
             stream.extend(rubbish);
             stream.extend(frame(sequence, &message));
-            sent.push(Received { sequence, order: Order::Next, message });
+            sent.push(Received { tag: sequence, order: Order::Next, message });
         }
         let mut decoder = in_session();
         let outcomes = receive(&mut decoder, &stream);
@@ -72,14 +79,14 @@ proptest! {
         frames in 1usize..30,
         harms in prop::collection::vec((any::<prop::sample::Index>(), 0u8..3, any::<u8>()), 0..12),
     ) {
-        let mut sequence = 0;
+        let mut sequence = tag(0);
         let mut line: Vec<(usize, u8)> = Vec::new();
         let mut sent = Vec::new();
         for number in 0..frames {
-            sequence = following(sequence);
+            sequence = sequence.following();
             let message: Reply = random(seed.wrapping_add(number as u64));
             line.extend(frame(sequence, &message).into_iter().map(|byte| (number, byte)));
-            sent.push(Received { sequence, order: Order::Next, message });
+            sent.push(Received { tag: sequence, order: Order::Next, message });
         }
         let mut touched = vec![false; frames];
         for (place, harm, byte) in harms {
@@ -105,10 +112,10 @@ proptest! {
             prop_assert!(sent.contains(received), "not sent: {:?}", received);
         }
         for (received, touched) in sent.iter().zip(&touched) {
-            prop_assert!(*touched || arrived.contains(received), "frame {} was not touched", received.sequence);
+            prop_assert!(*touched || arrived.contains(received), "{:?} was not touched", received.tag);
         }
         let counters = decoder.counters();
-        let newest = arrived.last().map_or(0, |received| u32::from(received.sequence));
+        let newest = arrived.last().map_or(0, |received| u32::from(received.tag.number));
         prop_assert_eq!(counters.accepted + counters.lost, newest);
         assert_counted(&outcomes, counters);
     }
@@ -118,10 +125,10 @@ proptest! {
     fn numbers_only_rise(seed in any::<u64>(), start in any::<u16>(), count in 1usize..200) {
         let mut rng = Pcg32::new(seed);
         let mut decoder = in_session();
-        let mut sequence = start.max(1);
+        let mut sequence = tag(start.max(1));
         let mut line = vec![frame(sequence, &Reply::Acknowledged)];
         for _ in 1..count {
-            sequence = following(sequence);
+            sequence = sequence.following();
             match rng.below(10) {
                 0 => {}
                 1 => line.extend([frame(sequence, &Reply::Acknowledged), frame(sequence, &Reply::Acknowledged)]),
@@ -132,14 +139,14 @@ proptest! {
         // Bring the window to the start, in strides that count as ahead.
         for number in [0x7000, 0xE000] {
             if number < start {
-                receive(&mut decoder, &frame(number, &Reply::Acknowledged));
+                receive(&mut decoder, &frame(tag(number), &Reply::Acknowledged));
             }
         }
         let (before, mut newest) = (*decoder.counters(), None::<u32>);
         for outcome in receive(&mut decoder, &line.concat()) {
-            let Received { sequence, order, .. } = outcome.unwrap();
+            let Received { tag, order, .. } = outcome.unwrap();
             // The position in the session, over the end of the numbers.
-            let position = (u32::from(sequence) + 65_535 - u32::from(start.max(1))) % 65_535;
+            let position = (u32::from(tag.number) + 65_535 - u32::from(start.max(1))) % 65_535;
             let position = if position > 60_000 { 0 } else { position };
             match order {
                 Order::Next => {
@@ -148,7 +155,7 @@ proptest! {
                 }
                 Order::Repeated => prop_assert_eq!(Some(position), newest),
                 Order::Late => prop_assert!(newest.is_some_and(|newest| position < newest)),
-                Order::Session => prop_assert!(false, "0 is not among the numbers"),
+                Order::Greeting | Order::Foreign => prop_assert!(false, "{tag:?}"),
             }
         }
         let counters = decoder.counters();
@@ -158,19 +165,20 @@ proptest! {
 }
 
 #[test]
-fn only_a_greeting_passes_before_a_session() {
+fn frames_of_other_sessions_are_told_apart() {
     let mut decoder = Decoder::<REPLY_LEN>::new();
-    let orders = |decoder: &mut Decoder<REPLY_LEN>, numbers: &[u16]| -> Vec<Order> {
-        let bytes: Vec<u8> = numbers.iter().flat_map(|number| frame(*number, &Reply::Acknowledged)).collect();
+    let orders = |decoder: &mut Decoder<REPLY_LEN>, tags: &[(u16, u16)]| -> Vec<Order> {
+        let tags = tags.iter().map(|&(session, number)| Tag { session, number });
+        let bytes: Vec<u8> = tags.flat_map(|tag| frame(tag, &Reply::Acknowledged)).collect();
         receive(decoder, &bytes).into_iter().map(|outcome| outcome.unwrap().order).collect()
     };
-    assert_eq!(orders(&mut decoder, &[1, 0]), [Order::Late, Order::Session]);
-    assert_eq!(orders(&mut decoder, &[1]), [Order::Late], "nobody has accepted the greeting");
-    decoder.restart();
-    assert_eq!(
-        orders(&mut decoder, &[1, 1, 3, 2, 0]),
-        [Order::Next, Order::Repeated, Order::Next, Order::Late, Order::Session]
-    );
+    assert_eq!(orders(&mut decoder, &[(9, 1), (9, 0)]), [Order::Foreign, Order::Greeting]);
+    assert_eq!(orders(&mut decoder, &[(9, 1)]), [Order::Foreign], "nobody has accepted the greeting");
+    decoder.restart(9);
+    let tags = [(9, 1), (9, 1), (8, 2), (9, 3), (9, 2), (7, 0), (9, 4)];
+    let expected =
+        [Order::Next, Order::Repeated, Order::Foreign, Order::Next, Order::Late, Order::Greeting, Order::Next];
+    assert_eq!(orders(&mut decoder, &tags), expected);
     assert_eq!(decoder.counters().lost, 1);
 }
 
@@ -178,7 +186,7 @@ fn only_a_greeting_passes_before_a_session() {
 fn an_endless_segment_is_one_error_and_the_next_frame_arrives() {
     let mut decoder = in_session();
     assert_eq!(receive(&mut decoder, &vec![1; 100_000]), []);
-    let outcomes = receive(&mut decoder, &frame(1, &Reply::Acknowledged));
-    let arrived = Received { sequence: 1, order: Order::Next, message: Reply::Acknowledged };
+    let outcomes = receive(&mut decoder, &frame(tag(1), &Reply::Acknowledged));
+    let arrived = Received { tag: tag(1), order: Order::Next, message: Reply::Acknowledged };
     assert_eq!(outcomes, [Err(FrameError::Oversize), Ok(arrived)]);
 }

@@ -4,8 +4,8 @@ use controller_core::action::ActionSpace;
 use controller_core::control::{Controller, RewardRule};
 use controller_core::governor::Fixed;
 use controller_core::protocol::{
-    Configuration, Event, EventKind, Hello, Identity, InCharge, LinkCounters, LoopCounters, REPLY_FRAME, REQUEST_FRAME,
-    Refusal, Reply, Request, Safety, Status, Upload, UploadRefusal, encode,
+    Configuration, Event, EventKind, Identity, InCharge, LinkCounters, LoopCounters, REPLY_FRAME, REQUEST_FRAME,
+    Refusal, Reply, Request, Safety, Status, Tag, Upload, UploadRefusal, encode,
 };
 use controller_core::reward::service::Service;
 use controller_core::supervisor::{Limits, State};
@@ -79,7 +79,7 @@ fn examples() -> String {
     let mut page = String::new();
     let upload = Upload::Begin { length: 6_304, checksum: 0x543b_543e, schema: 0x589e_e4a9 };
     for (number, title, request) in [
-        (0, "Hello: session 7, any schema", Request::Hello(Hello { session: 7, schema: 0 })),
+        (0, "Hello: any schema", Request::Hello { schema: 0 }),
         (1, "Heartbeat", Request::Heartbeat),
         (2, "Configure: two values of each knob, limits of the AGX Orin, service reward", {
             Request::Configure(configuration())
@@ -98,7 +98,11 @@ fn examples() -> String {
         (258, "ReadEvents: from 0", Request::ReadEvents { from: 0 }),
     ] {
         let mut buffer = [0; REQUEST_FRAME];
-        example(&mut page, &format!("request {number}, {title}"), encode(number, &request, &mut buffer).unwrap());
+        example(
+            &mut page,
+            &format!("request {number}, {title}"),
+            encode(Tag { session: 7, number }, &request, &mut buffer).unwrap(),
+        );
     }
 
     let Configuration { actions, limits, reward } = configuration();
@@ -117,7 +121,7 @@ fn examples() -> String {
         safety: Safety::InSession,
         in_charge: InCharge::Policy,
         supervisor: Some(State::Running),
-        link: LinkCounters { accepted: 40, sessions: 1, corrupt: 2, segments: 43, lost: 1, ..LinkCounters::default() },
+        link: LinkCounters { accepted: 40, greetings: 1, corrupt: 2, segments: 43, lost: 1, ..LinkCounters::default() },
         timing: LoopCounters { passes: 12_000, overruns: 0, worst_jitter_us: 210 },
         next_event: 3,
     };
@@ -138,7 +142,11 @@ fn examples() -> String {
         (258, "Events: three, the next one is 3", { Reply::Events { events: events.into_iter().collect(), next: 3 } }),
     ] {
         let mut buffer = [0; REPLY_FRAME];
-        example(&mut page, &format!("reply {number}, {title}"), encode(number, &reply, &mut buffer).unwrap());
+        example(
+            &mut page,
+            &format!("reply {number}, {title}"),
+            encode(Tag { session: 7, number }, &reply, &mut buffer).unwrap(),
+        );
     }
     page
 }

@@ -21,7 +21,7 @@ use core::hint::black_box;
 const IMAGE: &[u8] = include_bytes!("../../../models/policies/service.elp");
 
 /// The greeting of `docs/wire-format.md`.
-const GREETING: &[u8] = &[0x00, 0x02, 0x01, 0x01, 0x01, 0x02, 0x07, 0x05, 0xc1, 0xe4, 0xdf, 0x35, 0x00];
+const GREETING: &[u8] = &[0x00, 0x03, 0x01, 0x07, 0x01, 0x01, 0x01, 0x01, 0x05, 0x72, 0xe4, 0x1e, 0x26, 0x00];
 
 /// One turn under each reward. Everything passes through `black_box`: the compiler may assume
 /// nothing about the inputs, so every path that any board could take stays in the image.
@@ -37,7 +37,7 @@ fn exchange(record: StepRecord) -> Option<()> {
         if let Some(received) = decoder.push::<Request>(*byte) {
             let received = black_box(received).ok()?;
             let reply = black_box(Reply::Settled(record));
-            black_box(encode(received.sequence, &reply, &mut [0; REPLY_FRAME]).ok()?);
+            black_box(encode(received.tag, &reply, &mut [0; REPLY_FRAME]).ok()?);
             return Some(());
         }
     }

@@ -11,7 +11,7 @@ use super::{
 /// use controller_core::protocol::{Client, Reply, REPLY_FRAME, Request, Tag, encode};
 ///
 /// let mut client = Client::new();
-/// client.greet(7, 0)?;
+/// client.greet(7)?;
 /// assert!(!client.frame().is_empty()); // to be sent, and sent again while no answer comes
 /// let mut buffer = [0; REPLY_FRAME];
 /// let answer = encode(Tag::greeting(7), &Reply::Acknowledged, &mut buffer)?;
@@ -51,9 +51,9 @@ impl Client {
     }
 
     /// Begins a session: its number must be another one than that of any session before.
-    pub fn greet(&mut self, session: u16, schema: u32) -> Result<(), EncodeError> {
+    pub fn greet(&mut self, session: u16) -> Result<(), EncodeError> {
         self.decoder.restart(session);
-        self.prepare(Tag::greeting(session), &Request::Hello { schema })
+        self.prepare(Tag::greeting(session), &Request::Hello)
     }
 
     /// Asks something in the session. A request that was not answered is given up.

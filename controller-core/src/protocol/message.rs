@@ -19,11 +19,7 @@ pub const EVENTS_PER_REPLY: usize = 8;
 #[expect(clippy::large_enum_variant, reason = "there is no allocator to box the configuration with")]
 pub enum Request<'a> {
     /// Opens the session of the frame, which has number 0. Answer: [`Reply::Hello`].
-    Hello {
-        /// Schema hash ([`crate::policy::schema_hash`]) of the policy that the host expects; 0 when
-        /// any will do.
-        schema: u32,
-    },
+    Hello,
     /// The host is alive. Answer: [`Reply::Status`].
     Heartbeat,
     /// What the controller needs to know of its board; a controller that runs already is replaced

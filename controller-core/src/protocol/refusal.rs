@@ -10,11 +10,6 @@ pub enum Refusal {
     NoSession,
     /// A greeting with a number other than 0, or anything else with it.
     NotAGreeting,
-    /// The policy in charge observes or chooses something else than the host expects.
-    Schema {
-        /// Schema hash of the policy in charge.
-        found: u32,
-    },
     /// The frame has another protocol version.
     Version {
         /// The version that is spoken here.
@@ -73,9 +68,6 @@ impl fmt::Display for Refusal {
         match self {
             Self::NoSession => write!(f, "the firmware has no session with this host; greet it"),
             Self::NotAGreeting => write!(f, "a greeting, and nothing else, must have number 0"),
-            Self::Schema { found } => {
-                write!(f, "the policy on the firmware has schema {found:08x}; upload one for this host's board")
-            }
             Self::Version { spoken } => {
                 write!(f, "the firmware speaks protocol version {spoken}; update the older side")
             }

@@ -79,7 +79,7 @@ fn examples() -> String {
     let mut page = String::new();
     let upload = Upload::Begin { length: 6_304, checksum: 0x543b_543e, schema: 0x589e_e4a9 };
     for (number, title, request) in [
-        (0, "Hello: any schema", Request::Hello { schema: 0 }),
+        (0, "Hello", Request::Hello),
         (1, "Heartbeat", Request::Heartbeat),
         (2, "Configure: two values of each knob, limits of the AGX Orin, service reward", {
             Request::Configure(configuration())

@@ -5,7 +5,7 @@
 //! | [`app`] | the controller as firmware: loop, link, uploads, dead man's switch |
 //! | [`board`] | the simulated board as the controller meets it |
 //! | [`plant`] | its physics: latency, power, temperature, throttling |
-//! | [`line`] | a serial line inside one program |
+//! | [`mod@line`] | a serial line inside one program |
 //! | [`fault`] | seeded faults of line and sensors |
 //! | [`digest`] | one number over many decisions, equal on every machine |
 //!

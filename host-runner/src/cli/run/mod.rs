@@ -7,6 +7,7 @@ use super::output::{note, print};
 use super::{Format, Outcome};
 use crate::run::Ending;
 use crate::run::choice::{Choice, PUBLISHED_BEST};
+use crate::run::control::Place;
 use anyhow::Context as _;
 use clap::Args;
 use job::Job;
@@ -25,7 +26,8 @@ Examples:
   energyllm run                                    the shipped prompts under the shipped policy
   energyllm run --compare                          beside the published best static setting and max
   energyllm run --prompts my.txt --fan-off-at never    your own prompts, one per line
-  energyllm run --governor fixed:7,6,32,16         prefill clock 7, decode clock 6, batch 32, 16 layers")]
+  energyllm run --governor fixed:7,6,32,16         prefill clock 7, decode clock 6, batch 32, 16 layers
+  energyllm run --controller firmware              the microcontroller's program decides")]
 pub struct Arguments {
     /// Language model: a GGUF file of a Llama architecture.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_MODEL)]
@@ -42,6 +44,10 @@ pub struct Arguments {
     /// Who chooses: learned, max, min, two-rule, or fixed:P,D,B,L[,FAN].
     #[arg(long, default_value = "learned", value_parser = Choice::from_str)]
     governor: Choice,
+    /// Where `learned` decides: `inproc`, or `firmware`, the microcontroller's program, which runs
+    /// in this process and is spoken with in frames. Both decide the same.
+    #[arg(long, default_value = "inproc", value_parser = Place::from_str)]
+    controller: Place,
     /// Run `fixed:7,6,32,16` and `max` on the same requests and show all side by side.
     #[arg(long)]
     compare: bool,
@@ -105,6 +111,9 @@ fn parse_fan_off(text: &str) -> Result<FanOff, String> {
 static STOP: AtomicBool = AtomicBool::new(false);
 
 pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+    if options.controller == Place::Firmware && options.governor != Choice::Learned {
+        anyhow::bail!("the firmware decides by a policy; leave --governor at learned, or --controller at inproc");
+    }
     let job = Job::prepare(options)?;
     ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
     let mut governors = vec![options.governor.clone()];

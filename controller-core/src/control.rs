@@ -11,9 +11,10 @@ use crate::supervisor::{Fallback, FallbackError, FallbackRule, Limits, LimitsErr
 use crate::telemetry::{Measurement, Reading, Telemetry};
 use crate::time::Instant;
 use core::fmt;
+use serde::{Deserialize, Serialize};
 
 /// The reward that a controller settles its turns with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RewardRule {
     /// The service reward.
     Service(Service),
@@ -217,5 +218,63 @@ impl<G: Governor> Controller<G> {
     #[must_use]
     pub const fn reward(&self) -> &RewardRule {
         &self.reward
+    }
+}
+
+impl<G> Controller<G> {
+    /// The same controller, in the middle of whatever it does, under another governor.
+    pub fn with_governor<H>(self, governor: H) -> Controller<H> {
+        let Self { governor: _, actions, supervisor, reward, observer, turn, sequence } = self;
+        Controller { governor, actions, supervisor, reward, observer, turn, sequence }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::tests::small_space;
+    use crate::governor::Fixed;
+    use crate::reward::Fixed as Fp;
+    use crate::reward::unified::{Limit, Range};
+    use crate::units::MilliCelsius;
+
+    /// Governors come and go: supervisor, observer, open turn and numbers stay.
+    #[test]
+    fn another_governor_changes_nothing_else() {
+        let actions = small_space();
+        let unified = Unified {
+            throughput: range(),
+            edp_efficiency: range(),
+            temperature: range(),
+            latency_limit: limit(),
+            temperature_limit: limit(),
+            power_limit: limit(),
+            steepness: Fp::ONE,
+            entropy_full: Fp::ONE,
+            entropy_weight: Fp::ONE,
+        };
+        let max = Fixed::max(&actions);
+        let start = Controller::new(max, actions, Limits::agx_orin(), RewardRule::Unified(unified)).unwrap();
+        let (mut one, mut other) = (start.clone(), Some(start));
+        for turn in 0..40u32 {
+            let now = Instant::from_micros(u64::from(turn) * 5_000_000);
+            let hot = Reading::at(MilliCelsius(80_000 + 400 * i32::try_from(turn).unwrap()), now);
+            let telemetry = Telemetry { temperature: hot, ..Telemetry::UNKNOWN };
+            let decision = one.step(now, &telemetry);
+            let mut changing = other.take().unwrap().with_governor(max);
+            assert_eq!(changing.step(now, &telemetry), decision);
+            let mut changing = changing.with_governor(max);
+            assert_eq!(changing.settle(Measurement::default()), one.settle(Measurement::default()));
+            other = Some(changing);
+        }
+        assert_eq!(one.supervisor().state(), State::Critical, "the turns went through the states");
+    }
+
+    fn range() -> Range {
+        Range { low: Fp::ZERO, high: Fp::ONE }
+    }
+
+    fn limit() -> Limit {
+        Limit { limit: Fp::ZERO, full: Fp::ONE, weight: Fp::ONE }
     }
 }

@@ -13,6 +13,7 @@
 //!
 //! | module | role |
 //! |---|---|
+//! | [`protocol`] | frames between a host and a microcontroller that decides for it |
 //! | [`control`] | [`control::Controller`]: one turn, `step` then `settle` |
 //! | [`record`] | [`record::StepRecord`]: everything needed to replay one turn |
 //! | [`supervisor`] | the safety states that may overrule any governor |
@@ -42,6 +43,7 @@ pub mod control;
 pub mod governor;
 pub mod observation;
 pub mod policy;
+pub mod protocol;
 pub mod record;
 pub mod reward;
 pub mod rng;

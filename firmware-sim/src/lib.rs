@@ -2,8 +2,11 @@
 //!
 //! | module | role |
 //! |---|---|
+//! | [`app`] | the controller as firmware: loop, link, uploads, dead man's switch |
 //! | [`board`] | the simulated board as the controller meets it |
 //! | [`plant`] | its physics: latency, power, temperature, throttling |
+//! | [`mod@line`] | a serial line inside one program |
+//! | [`fault`] | seeded faults of line and sensors |
 //! | [`digest`] | one number over many decisions, equal on every machine |
 //! | [`synthetic`] | policies and turns made up to measure costs |
 //!
@@ -13,7 +16,10 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod app;
 pub mod board;
 pub mod digest;
+pub mod fault;
+pub mod line;
 pub mod plant;
 pub mod synthetic;

@@ -35,6 +35,24 @@ fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
+/// The microcontroller's program decides as the controller in this process, over the whole record.
+#[test]
+fn the_firmware_decides_byte_for_byte_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = |controller: &str| {
+        let out = folder.path().join(controller);
+        let arguments = ["run", "--requests", "200", "--ambient", "60", "--controller", controller, "--out"];
+        let result = output(&[&arguments[..], &[out.to_str().unwrap()]].concat());
+        assert_eq!(result.status.code(), Some(0), "{result:?}");
+        let said = String::from_utf8(result.stderr).unwrap();
+        assert_eq!(said.contains("the firmware decided"), controller == "firmware", "{said}");
+        std::fs::read(out.join("record.jsonl")).unwrap()
+    };
+    assert_eq!(record("inproc"), record("firmware"));
+    refused(&["run", "--controller", "serial"], &["inproc or firmware"]);
+    refused(&["run", "--controller", "firmware", "--governor", "max"], &["decides by a policy"]);
+}
+
 #[test]
 fn the_same_seed_gives_the_same_json_and_the_same_record() {
     let folder = tempfile::tempdir().unwrap();

@@ -35,3 +35,13 @@ pub trait Governor {
         &[]
     }
 }
+
+impl<G: Governor> Governor for &mut G {
+    fn decide(&mut self, situation: &Situation<'_>) -> Action {
+        (**self).decide(situation)
+    }
+
+    fn observation(&self) -> &[i16] {
+        (**self).observation()
+    }
+}

@@ -36,7 +36,7 @@ pub const MAX_LOGITS: usize = 8192;
 pub const MAX_GOLDENS: usize = 256;
 
 /// The usual CRC-32 (ISO-HDLC, as in zip and Ethernet), with a 1 KiB table.
-pub(super) const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
+pub(crate) const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
 /// Size and scale of one hidden layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,25 +187,26 @@ impl<'a> PolicyImage<'a> {
     /// Checks an image completely: prefix, CRC-32, header, schema, sizes, weight range and the
     /// bound of every accumulator.
     pub fn new_checked(bytes: &'a [u8]) -> Result<Self, ImageError> {
-        let prefix = bytes.first_chunk::<PREFIX_LEN>().ok_or(ImageError::Truncated)?;
-        let [m0, m1, m2, m3, v0, v1, h0, h1, l0, l1, l2, l3, s0, s1, s2, s3, c0, c1, c2, c3] = *prefix;
-        if [m0, m1, m2, m3] != MAGIC {
-            return Err(ImageError::NotAPolicyImage);
-        }
-        let version = u16::from_le_bytes([v0, v1]);
-        if version != VERSION {
-            return Err(ImageError::Version { found: version });
-        }
-        let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-        let bytes = match bytes.len() {
-            found if found < length || length < PREFIX_LEN => return Err(ImageError::Truncated),
-            found if found > length => return Err(ImageError::TrailingBytes),
-            _ => bytes,
-        };
-        let body = bytes.get(PREFIX_LEN..).ok_or(ImageError::Truncated)?;
+        let (prefix, body) = split(bytes)?;
+        let [.., c0, c1, c2, c3] = *prefix;
         if checksum(prefix, body) != u32::from_le_bytes([c0, c1, c2, c3]) {
             return Err(ImageError::Checksum);
         }
+        let image = Self::read(prefix, body)?;
+        for (number, layer) in (0u8..).zip(image.layers()) {
+            layer.check(number, padding_bias(usize::from(number) == image.header.hidden.len()))?;
+        }
+        Ok(image)
+    }
+
+    /// Takes bytes that [`Self::new_checked`] accepted before, without reading every weight again.
+    pub(super) fn unchanged(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        let (prefix, body) = split(bytes)?;
+        Self::read(prefix, body)
+    }
+
+    fn read(prefix: &[u8; PREFIX_LEN], body: &'a [u8]) -> Result<Self, ImageError> {
+        let [_, _, _, _, _, _, h0, h1, _, _, _, _, s0, s1, s2, s3, ..] = *prefix;
         let header_len = usize::from(u16::from_le_bytes([h0, h1]));
         let header_bytes = body.get(..header_len).ok_or(ImageError::Truncated)?;
         let (header, rest) = postcard::take_from_bytes::<Header>(header_bytes).map_err(|_| ImageError::Header)?;
@@ -230,11 +231,7 @@ impl<'a> PolicyImage<'a> {
             return Err(ImageError::Truncated);
         }
         let (parameters, _) = parameters.as_chunks().0.as_chunks();
-        let image = Self { header, parameters, goldens };
-        for (number, layer) in (0u8..).zip(image.layers()) {
-            layer.check(number, padding_bias(usize::from(number) == image.header.hidden.len()))?;
-        }
-        Ok(image)
+        Ok(Self { header, parameters, goldens })
     }
 
     /// The self-description.
@@ -282,6 +279,25 @@ impl<'a> PolicyImage<'a> {
 fn integers(bytes: &[u8]) -> impl Iterator<Item = i16> {
     let (pairs, _) = bytes.as_chunks::<2>();
     pairs.iter().map(|pair| i16::from_le_bytes(*pair))
+}
+
+/// Prefix and body of an image that begins as one of this version and is as long as it says.
+fn split(bytes: &[u8]) -> Result<(&[u8; PREFIX_LEN], &[u8]), ImageError> {
+    let (prefix, body) = bytes.split_first_chunk::<PREFIX_LEN>().ok_or(ImageError::Truncated)?;
+    let [m0, m1, m2, m3, v0, v1, _, _, l0, l1, l2, l3, ..] = *prefix;
+    if [m0, m1, m2, m3] != MAGIC {
+        return Err(ImageError::NotAPolicyImage);
+    }
+    let version = u16::from_le_bytes([v0, v1]);
+    if version != VERSION {
+        return Err(ImageError::Version { found: version });
+    }
+    let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    match bytes.len() {
+        found if found < length || length < PREFIX_LEN => Err(ImageError::Truncated),
+        found if found > length => Err(ImageError::TrailingBytes),
+        _ => Ok((prefix, body)),
+    }
 }
 
 /// Bytes of one golden example: inputs, one index per knob, CRC-32 of the logits.

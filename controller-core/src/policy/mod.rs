@@ -39,6 +39,8 @@ pub use image::{
     PolicyImage, Provenance, VERSION, schema_hash,
 };
 
+pub(crate) use image::CRC;
+
 use crate::action::{Action, ActionMask};
 use crate::observation::ONE;
 use argmax::Argmax;
@@ -64,6 +66,14 @@ impl<'a> Policy<'a> {
     pub fn new(image: PolicyImage<'a>) -> Result<Self, ImageError> {
         Self::with_room(image)
     }
+
+    /// A policy of bytes that [`PolicyImage::new_checked`] and [`Policy::new`] accepted before and
+    /// that nobody has changed since. Reads the header only, so that firmware whose image lies in
+    /// memory which it also writes can take its policy anew for every decision. Bytes that did
+    /// change are refused or decide wrongly; they do no other harm.
+    pub fn unchanged(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        Self::unproven(PolicyImage::unchanged(bytes)?)
+    }
 }
 
 impl<'a, const PAIRS: usize> Policy<'a, PAIRS> {
@@ -72,13 +82,14 @@ impl<'a, const PAIRS: usize> Policy<'a, PAIRS> {
     /// # Errors
     /// [`ImageError::GoldenMismatch`], or [`ImageError::Width`] when the network is wider.
     pub fn with_room(image: PolicyImage<'a>) -> Result<Self, ImageError> {
-        let (found, limit) = (image.header().width().next_multiple_of(kernel::INPUTS), PAIRS.saturating_mul(2));
-        if found > limit {
-            return Err(ImageError::Width { found, limit });
-        }
-        let policy = Self { image };
+        let policy = Self::unproven(image)?;
         policy.self_test()?;
         Ok(policy)
+    }
+
+    fn unproven(image: PolicyImage<'a>) -> Result<Self, ImageError> {
+        let (found, limit) = (image.header().width().next_multiple_of(kernel::INPUTS), PAIRS.saturating_mul(2));
+        if found > limit { Err(ImageError::Width { found, limit }) } else { Ok(Self { image }) }
     }
 
     /// The image behind this policy.

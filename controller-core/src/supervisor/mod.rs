@@ -122,6 +122,15 @@ impl Supervisor {
         self.fallback.as_ref()
     }
 
+    /// How often the governor was measured to be worse than the static setting and replaced by it.
+    #[must_use]
+    pub const fn replacements(&self) -> u32 {
+        match &self.fallback {
+            Some(fallback) => fallback.replacements(),
+            None => 0,
+        }
+    }
+
     /// Judges the board, moves between states, and makes a request safe.
     pub fn supervise(
         &mut self,

@@ -1,7 +1,8 @@
-//! The least that firmware of the controller links: parse the shipped policy, run its examples,
-//! decide a turn, settle it. `./x firmware` measures this image and searches it for what must not
-//! be there: a way to panic, floating point, an allocator. It prints nothing, because formatting
-//! would bring the first of them in; the exit code says whether the policy was accepted.
+//! What firmware of the controller links: parse the shipped policy, run its examples, decide a
+//! turn, settle it, and run the application that speaks with a host. `./x firmware` measures this
+//! image and searches it for what must not be there: a way to panic, floating point, an allocator.
+//! It prints nothing, because formatting would bring the first of them in; the exit code says
+//! whether the policy was accepted.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 use controller_core::action::Setting;
@@ -15,15 +16,55 @@ use controller_core::supervisor::{FallbackRule, Limits};
 use controller_core::telemetry::{Measurement, Reading, Telemetry};
 use controller_core::time::{Duration, Instant};
 use controller_core::units::{KiloHertz, MilliCelsius};
+use core::convert::Infallible;
 use core::hint::black_box;
+use embedded_hal::digital::{ErrorType, OutputPin};
+use firmware_sim::app::App;
+use firmware_sim::app::ports::{NoWatchdog, Ports};
+use firmware_sim::app::storage::{Memory, install};
+use firmware_sim::line::{End, Pipe};
 
 const IMAGE: &[u8] = include_bytes!("../../../models/policies/service.elp");
+
+/// The greeting of `docs/wire-format.md`.
+const GREETING: &[u8] = &[0x00, 0x03, 0x01, 0x07, 0x01, 0x01, 0x01, 0x05, 0x16, 0xae, 0xbe, 0xc8, 0x00];
 
 /// One turn under each reward. Everything passes through `black_box`: the compiler may assume
 /// nothing about the inputs, so every path that any board could take stays in the image.
 fn turns() -> Option<()> {
     turn(RewardRule::Service(service()))?;
-    turn(RewardRule::Unified(unified()))
+    turn(RewardRule::Unified(unified()))?;
+    greeted()
+}
+
+/// The whole application greets a host.
+fn greeted() -> Option<()> {
+    let mut storage = Memory::<8192>::new();
+    install(&mut storage, 0, black_box(IMAGE)).ok()?;
+    let mut app = App::boot(storage, black_box(Instant::ZERO));
+    let (mut incoming, mut outgoing) = (Pipe::default(), Pipe::default());
+    incoming.put(black_box(GREETING));
+    let line = End { incoming: &mut incoming, outgoing: &mut outgoing };
+    let mut ports = Ports { line, fan_full: NoPin, power_cap: NoPin, watchdog: NoWatchdog };
+    app.pass(black_box(Instant::from_micros(1_000)), &mut ports);
+    if app.is_protecting() { None } else { black_box(outgoing.take()).map(|_| ()) }
+}
+
+/// A pin that leads nowhere.
+struct NoPin;
+
+impl ErrorType for NoPin {
+    type Error = Infallible;
+}
+
+impl OutputPin for NoPin {
+    fn set_low(&mut self) -> Result<(), Infallible> {
+        black_box(Ok(()))
+    }
+
+    fn set_high(&mut self) -> Result<(), Infallible> {
+        black_box(Ok(()))
+    }
 }
 
 fn turn(reward: RewardRule) -> Option<()> {

@@ -4,13 +4,17 @@
 //! |---|---|
 //! | [`prompts`] | the prompt file |
 //! | [`choice`] | the governors by name |
+//! | [`control`] | where the decisions are made |
 //! | [`figure`] | its figure |
+//! | [`firmware`] | the firmware as the one who decides |
 //! | [`llama`] | llama.cpp as the one who answers |
 //! | [`summary`] | the figures of a run |
 //! | [`record`] | what a run leaves behind, line by line |
 
 pub mod choice;
+pub mod control;
 pub mod figure;
+pub mod firmware;
 pub mod llama;
 pub mod prompts;
 pub mod record;
@@ -18,11 +22,9 @@ pub mod summary;
 
 use crate::env::answers::Answers;
 use crate::env::service::Service;
-use choice::AnyGovernor;
+use control::Control;
 use controller_core::action::Setting;
-use controller_core::control::Controller;
 use controller_core::record::StepRecord;
-use controller_core::supervisor::Fallback;
 use prompts::Prompt;
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,7 +106,7 @@ pub struct Finished {
 /// to `each` as soon as it is settled.
 pub fn serve<A: Answers>(
     service: &mut Service<A>,
-    controller: &mut Controller<AnyGovernor<'_>>,
+    controller: &mut dyn Control,
     course: &Course<'_>,
     mut each: impl FnMut(&TurnRecord) -> std::io::Result<()>,
 ) -> anyhow::Result<Finished>
@@ -127,7 +129,7 @@ where
         }
         let telemetry = service.telemetry();
         let (now, before) = (service.now(), Instant::now());
-        let decision = controller.step(now, &telemetry);
+        let decision = controller.step(now, &telemetry)?;
         decision_ns.push(u64::try_from(before.elapsed().as_nanos()).unwrap_or(u64::MAX));
         let setting: Setting =
             controller.actions().setting(decision.applied).expect("the supervisor applies actions of the space only");
@@ -136,7 +138,7 @@ where
             // The batch was cut off in the middle: it is no measurement.
             break Ending::Interrupted;
         }
-        let step = controller.settle(turn.measurement).expect("a turn is open after a step");
+        let step = controller.settle(turn.measurement)?;
         let texts = turn.texts.into_iter().map(Some).chain(std::iter::repeat(None));
         let answers = turn.answered.iter().zip(texts).map(|((waiting, response_s), text)| {
             let prompt = &course.prompts[waiting.number % course.prompts.len()];
@@ -155,6 +157,6 @@ where
         }
     };
     let board = service.board();
-    let fallbacks = controller.supervisor().fallback().map_or(0, Fallback::replacements);
+    let fallbacks = controller.replacements()?;
     Ok(Finished { ending, decision_ns, above_limit_s: board.above_limit_s(), peak_c: board.peak_c(), fallbacks })
 }

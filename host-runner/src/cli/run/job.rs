@@ -10,7 +10,9 @@ use crate::env::queue::Queue;
 use crate::env::service::Service;
 use crate::input_file;
 use crate::llm::{Model, ModelOptions};
-use crate::run::choice::{Choice, ChoiceError};
+use crate::run::choice::{AnyGovernor, Choice, ChoiceError};
+use crate::run::control::{Control, Place};
+use crate::run::firmware::Firmware;
 use crate::run::llama::{Llama, LlamaOptions};
 use crate::run::prompts::{self, Prompt};
 use crate::run::record::{Header, RecordFile};
@@ -18,6 +20,8 @@ use crate::run::summary::{Collector, DecisionCost, Summary};
 use crate::run::{Course, TurnRecord, serve};
 use anyhow::Context as _;
 use controller_core::control::{Controller, RewardRule};
+use controller_core::policy::schema_hash;
+use controller_core::protocol::Configuration;
 use controller_core::reward::service::Service as ServiceReward;
 use controller_core::supervisor::{FallbackRule, Limits};
 use controller_core::units::MilliCelsius;
@@ -109,11 +113,7 @@ impl<'a> Job<'a> {
     /// Runs one governor from a fresh board over the same requests.
     pub(super) fn serve(&self, choice: Choice) -> anyhow::Result<Run> {
         let options = self.options;
-        let governor = choice.build(&self.profile.actions, &options.policy, &self.image)?;
-        let mut controller = Controller::new(governor, self.profile.actions.clone(), self.limits, self.reward())?;
-        if let Some(rule) = self.fallback(&choice) {
-            controller = controller.with_fallback(rule)?;
-        }
+        let mut controller = self.controller(&choice)?;
         let full_depth = self.profile.actions.depth.last().copied().unwrap_or(1);
         let answers = Llama::new(
             &self.model,
@@ -143,7 +143,7 @@ impl<'a> Job<'a> {
         let started = Instant::now();
         let mut collector = Collector::default();
         let mut turns = Vec::new();
-        let finished = serve(&mut service, &mut controller, &course, |turn| {
+        let finished = serve(&mut service, controller.as_control(), &course, |turn| {
             record.turn(turn)?;
             collector.add(turn);
             show_progress(&bar, turn, &collector, self.requests);
@@ -153,8 +153,28 @@ impl<'a> Job<'a> {
         bar.finish_and_clear();
         let summary = collector.finish(&finished);
         record.finish(&summary)?;
+        controller.report(summary.decisions);
         let wall_s = started.elapsed().as_secs_f64();
         Ok(Run { governor: choice, summary, turns, decision_cost: DecisionCost::of(&finished.decision_ns), wall_s })
+    }
+
+    /// The firmware knows policies only; any other governor decides in this process.
+    fn controller(&self, choice: &Choice) -> anyhow::Result<AnyController<'_>> {
+        let options = self.options;
+        let (actions, limits, reward) = (self.profile.actions.clone(), self.limits, self.reward());
+        let fallback = self.fallback(choice);
+        let governor = choice.build(&actions, &options.policy, &self.image)?;
+        if let (Place::Firmware, AnyGovernor::Learned(learned)) = (options.controller, &governor) {
+            let schema = schema_hash(learned.policy().image().header());
+            let firmware = Firmware::start(&self.image, schema, Configuration { actions, limits, reward, fallback })?;
+            return Ok(AnyController::Firmware(Box::new(firmware)));
+        }
+        let controller = Controller::new(governor, actions, limits, reward)?;
+        let controller = match fallback {
+            Some(rule) => controller.with_fallback(rule)?,
+            None => controller,
+        };
+        Ok(AnyController::InProcess(Box::new(controller)))
     }
 
     fn header(&self, governor: &Choice) -> anyhow::Result<Header> {
@@ -185,6 +205,32 @@ impl<'a> Job<'a> {
             threads: options.threads,
             min_depth: self.limits.min_depth,
         })
+    }
+}
+
+/// The controller of a run, wherever it is.
+enum AnyController<'a> {
+    InProcess(Box<Controller<AnyGovernor<'a>>>),
+    Firmware(Box<Firmware>),
+}
+
+impl AnyController<'_> {
+    fn as_control(&mut self) -> &mut dyn Control {
+        match self {
+            Self::InProcess(controller) => controller.as_mut(),
+            Self::Firmware(firmware) => firmware.as_mut(),
+        }
+    }
+
+    /// Says what the line carried, when there was one.
+    fn report(&self, decisions: u64) {
+        if let Self::Firmware(firmware) = self {
+            let (sent, received) = firmware.traffic();
+            note(&format!(
+                "the firmware decided {decisions} turns; {sent} bytes went to it and {received} came back, \
+                 the upload of its policy among them"
+            ));
+        }
     }
 }
 

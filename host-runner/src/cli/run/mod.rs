@@ -7,6 +7,7 @@ use super::output::{note, print};
 use super::{Format, Outcome};
 use crate::run::Ending;
 use crate::run::choice::{self, Choice, ChoiceError, PUBLISHED_BEST};
+use crate::run::control::Place;
 use anyhow::Context as _;
 use clap::Args;
 use job::Job;
@@ -27,7 +28,8 @@ Examples:
   energyllm run --compare ondemand two-rule        beside these two
   energyllm run --compare all                      beside every governor there is
   energyllm run --prompts my.txt --fan-off-at never    your own prompts, one per line
-  energyllm run --governor fixed:7,6,32,16         prefill clock 7, decode clock 6, batch 32, 16 layers")]
+  energyllm run --governor fixed:7,6,32,16         prefill clock 7, decode clock 6, batch 32, 16 layers
+  energyllm run --controller firmware              the microcontroller's program decides")]
 pub struct Arguments {
     /// Language model: a GGUF file of a Llama architecture.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_MODEL)]
@@ -53,6 +55,10 @@ pub struct Arguments {
     /// fixed:P,D,B,L[,FAN]: index of prefill and decode clock from 0, batch, layers, fan duty.
     #[arg(long, default_value = "learned", value_parser = Choice::from_str, verbatim_doc_comment)]
     governor: Choice,
+    /// Where `learned` decides: `inproc`, or `firmware`, the microcontroller's program, which runs
+    /// in this process and is spoken with in frames. Both decide the same.
+    #[arg(long, default_value = "inproc", value_parser = Place::from_str)]
+    controller: Place,
     /// Run other governors on the same requests and show all side by side: names as above, or
     /// `all`. Without a name: fixed:7,6,32,16 and max.
     #[arg(long, value_name = "GOVERNOR", num_args = 0.., value_parser = Rival::from_str)]
@@ -135,6 +141,9 @@ fn parse_fan_off(text: &str) -> Result<FanOff, String> {
 static STOP: AtomicBool = AtomicBool::new(false);
 
 pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+    if options.controller == Place::Firmware && options.governor != Choice::Learned {
+        anyhow::bail!("the firmware decides by a policy; leave --governor at learned, or --controller at inproc");
+    }
     let job = Job::prepare(options)?;
     ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
     let governors = options.governors();

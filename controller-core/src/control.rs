@@ -182,7 +182,7 @@ impl<G: Governor> Controller<G> {
     /// Takes in what the turn cost and returns its record; `None` when no turn is open.
     pub fn settle(&mut self, measurement: Measurement) -> Option<StepRecord> {
         let turn = self.turn.take()?;
-        self.observer.remember(turn.setting, measurement);
+        self.observer.remember(turn.decision.applied, turn.setting, measurement);
         let reward = if turn.decision.hold { None } else { self.reward.settle(turn.setting, &measurement).ok() };
         let sequence = self.sequence;
         self.sequence = self.sequence.wrapping_add(1);

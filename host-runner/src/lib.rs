@@ -7,6 +7,7 @@
 //! | [`llm`] | early-exit Llama on llama.cpp |
 //! | [`env`](mod@env) | requests, boards, turns |
 //! | [`grpo`] | training |
+//! | [`import`] | policies of the published prototype |
 //! | [`quantize`] | the only door from floats to integers |
 //! | [`verify`] | conformance against files of cases |
 //! | [`report`] | tables and figures |
@@ -17,6 +18,7 @@ pub mod atomic_file;
 pub mod cli;
 pub mod env;
 pub mod grpo;
+pub mod import;
 pub mod input_file;
 pub mod llm;
 pub mod quantize;

@@ -5,6 +5,10 @@
 //! calibration observations and the bound of its accumulators allow. Rounding is to nearest, halves away
 //! from zero, here; the requantization inside the policy rounds halves up.
 
+mod bound;
+
+pub use bound::{Choice, ErrorBound};
+
 use crate::grpo::categorical::Categorical;
 use crate::grpo::checkpoint::Checkpoint;
 use crate::grpo::heads::{Heads as Distribution, is_joint};
@@ -80,10 +84,17 @@ pub struct Fidelity {
     pub saturated: f64,
 }
 
+#[derive(Clone, Debug)]
 struct IntegerLayer {
     biases: Vec<i32>,
     weights: Vec<i16>,
     shift: u8,
+    /// Fraction bits of weights, inputs and outputs.
+    weight_bits: i32,
+    input_bits: i32,
+    output_bits: i32,
+    /// Makes the logits, which are not requantized.
+    is_last: bool,
 }
 
 /// Freezes a checkpoint. `observations` are normalized inputs as the policy meets them; they
@@ -130,7 +141,10 @@ fn quantize(network: &Network, observations: &[Vec<i16>]) -> Result<(Vec<Integer
             let shift = weight_bits + input_bits - output_bits;
             let Ok(valid) = u8::try_from(shift) else { return Err(FreezeError::Scale { layer: number, shift }) };
             if let Some((biases, weights)) = to_integers(layer, weight_bits, weight_bits + input_bits) {
-                break (IntegerLayer { biases, weights, shift: valid }, shift, output_bits);
+                let is_last = number == last;
+                let layer =
+                    IntegerLayer { biases, weights, shift: valid, weight_bits, input_bits, output_bits, is_last };
+                break (layer, shift, output_bits);
             }
             weight_bits -= 1;
         };
@@ -297,7 +311,7 @@ fn saturated_share(layers: &[IntegerLayer], observations: &[Vec<i16>]) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::grpo::optimizer::Adam;
     use controller_core::action::ActionSpace;
@@ -305,7 +319,7 @@ mod tests {
     use controller_core::reward::Variant;
     use controller_core::rng::Pcg32;
 
-    fn checkpoint(seed: u64) -> Checkpoint {
+    pub(crate) fn checkpoint(seed: u64) -> Checkpoint {
         let clocks: Vec<u32> = (1..=11).map(|i| i * 100_000).collect();
         let actions = ActionSpace {
             prefill_khz: clocks.iter().copied().collect(),
@@ -335,7 +349,7 @@ mod tests {
         }
     }
 
-    fn observations(count: usize, seed: u64) -> Vec<Vec<i16>> {
+    pub(crate) fn observations(count: usize, seed: u64) -> Vec<Vec<i16>> {
         let mut rng = Pcg32::new(seed);
         let mut value = || i16::try_from(i32::try_from(rng.below(16_383)).unwrap() - 8191).unwrap();
         (0..count).map(|_| (0..4).map(|_| value()).collect()).collect()

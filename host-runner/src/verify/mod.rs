@@ -2,5 +2,6 @@
 
 pub mod grpo;
 pub mod plant;
+pub mod policy;
 pub mod reward;
 pub mod table;

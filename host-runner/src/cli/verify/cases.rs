@@ -1,8 +1,8 @@
-//! `energyllm verify reward` and `verify grpo`: files of cases.
+//! `energyllm verify reward`, `verify grpo` and `verify policy`: files of cases.
 
 use super::super::output::{Object, print};
 use super::super::{Format, Outcome};
-use crate::verify::{grpo, reward};
+use crate::verify::{grpo, policy, reward};
 use anyhow::Context as _;
 use clap::Args;
 use std::fmt::Display;
@@ -55,6 +55,31 @@ pub fn grpo(options: &Grpo, format: Format) -> anyhow::Result<Outcome> {
     object.figure("refused_cases", report.refused);
     object.figure("unknown_quantities", report.unknown.len());
     object.rows = report.quantities.values().map(serde_json::to_value).collect::<Result<_, _>>()?;
+    object.pass = report.pass();
+    show(&object, &report, format)
+}
+
+/// Compare the choices and log-probabilities of a policy with a golden file.
+///
+/// A checkpoint, of `train` or of the published prototype (.pth), is checked in f32 and f64, then
+/// frozen in memory and checked again with a proven error bound. An image is checked as it is. The
+/// golden file has the state in `s0`, `s1`, ..., `argmax_action`, and optionally `log_prob_f64`,
+/// `second_action`, `second_log_prob`, `third_action`, `third_log_prob`, `entropy_f64`, `max_logit` and
+/// `logged_log_prob`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: energyllm verify policy grpo_model_FINAL.pth policy_golden.csv")]
+pub struct Policy {
+    /// The policy: a checkpoint or an image.
+    policy: PathBuf,
+    /// The golden file, CSV.
+    golden: PathBuf,
+}
+
+pub fn policy(options: &Policy, format: Format) -> anyhow::Result<Outcome> {
+    let report = policy::verify_file(&options.policy, &options.golden)
+        .with_context(|| format!("cannot verify {}", options.policy.display()))?;
+    let mut object = Object::new("verify policy", None, false);
+    object.figures = report.figures();
     object.pass = report.pass();
     show(&object, &report, format)
 }

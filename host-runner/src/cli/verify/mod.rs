@@ -18,6 +18,7 @@ enum What {
     Plant(plant::Plant),
     Reward(cases::Reward),
     Grpo(cases::Grpo),
+    Policy(cases::Policy),
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
@@ -25,5 +26,6 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         What::Plant(options) => plant::run(options, format),
         What::Reward(options) => cases::reward(options, format),
         What::Grpo(options) => cases::grpo(options, format),
+        What::Policy(options) => cases::policy(options, format),
     }
 }

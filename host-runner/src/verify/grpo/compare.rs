@@ -84,6 +84,8 @@ pub(super) fn judge(case: &Case, computed: &Computed, report: &mut GrpoReport) {
                     one(case, &format!("{name}.{quantity}"), value, found, computed.rounding, report);
                 }
             }
+            // A batch of one has no published advantages, and nothing that follows from them.
+            (Value::Null, Some(_)) => {}
             _ => one(case, name, value, computed.advantages.get(name.as_str()), computed.rounding, report),
         }
     }

@@ -81,7 +81,7 @@ pub(super) fn compute(case: &Case) -> Result<Computed, CasesError> {
     });
     let batch = Batch { inputs, new: &new, reference: &reference, old: &old_log_probabilities };
     let ratio = batch.terms(&relative, Divergence::Exact, 0.0).iter().fold(1.0f64, |top, terms| top.max(terms.ratio));
-    let rounding = 8.0 * f64::EPSILON * amplification * ratio;
+    let rounding = (8.0 * f64::EPSILON * amplification * ratio).min(1e-6);
     let forms =
         BTreeMap::from([("seed", batch.form(&final_, rounding)), ("recommended", batch.form(&relative, rounding))]);
     Ok(Computed {

@@ -238,17 +238,10 @@ impl ActionSpace {
         }
     }
 
-    /// Number of values of each knob, in knob order.
+    /// Number of values of each knob, in knob order: the sizes of a factored policy's heads.
     #[must_use]
     pub fn sizes(&self) -> [usize; KNOBS] {
         Knob::ALL.map(|knob| self.len(knob))
-    }
-
-    /// Sizes of a factored policy's heads, in knob order. A knob with a single value leaves
-    /// nothing to choose: its head is empty.
-    #[must_use]
-    pub fn head_sizes(&self) -> [usize; KNOBS] {
-        self.sizes().map(|size| if size > 1 { size } else { 0 })
     }
 
     /// Number of different actions: the size of a joint policy's single head.

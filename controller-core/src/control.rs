@@ -4,8 +4,11 @@ use crate::action::{ActionSpace, ActionSpaceError, Decision, Setting};
 use crate::governor::{Governor, Situation};
 use crate::observation::{MAX_FEATURES, Observation, Observer};
 use crate::record::StepRecord;
+use crate::reward::early_exit::EarlyExit;
+use crate::reward::published::Outcome;
 use crate::reward::service::Service;
-use crate::reward::unified::{Outcome, Unified};
+use crate::reward::step::Step;
+use crate::reward::unified::Unified;
 use crate::reward::{Reward, RewardError, Variant};
 use crate::supervisor::{Fallback, FallbackError, FallbackRule, Limits, LimitsError, State, Supervisor};
 use crate::telemetry::{Measurement, Reading, Telemetry};
@@ -20,6 +23,10 @@ pub enum RewardRule {
     Service(Service),
     /// The published reward.
     Unified(Unified),
+    /// The reward of the published training logs.
+    Step(Step),
+    /// The reward of the published early-exit code.
+    EarlyExit(EarlyExit),
 }
 
 impl RewardRule {
@@ -29,6 +36,18 @@ impl RewardRule {
         match self {
             Self::Service(_) => Variant::Service,
             Self::Unified(_) => Variant::Unified,
+            Self::Step(_) => Variant::Step,
+            Self::EarlyExit(_) => Variant::EarlyExit,
+        }
+    }
+
+    /// Checks that no range is empty.
+    pub fn check(&self) -> Result<(), RewardError> {
+        match self {
+            Self::Service(service) => service.check(),
+            Self::Unified(unified) => unified.check(),
+            Self::Step(step) => step.check(),
+            Self::EarlyExit(early_exit) => early_exit.check(),
         }
     }
 
@@ -36,7 +55,9 @@ impl RewardRule {
     pub fn settle(&self, setting: Setting, measurement: &Measurement) -> Result<Reward, RewardError> {
         match self {
             Self::Service(service) => service.settle(setting, measurement),
-            Self::Unified(unified) => unified.settle(&Outcome::of(measurement)?),
+            Self::Unified(unified) => unified.settle(&Outcome::of(setting, measurement)?),
+            Self::Step(step) => step.settle(&Outcome::of(setting, measurement)?),
+            Self::EarlyExit(early_exit) => early_exit.settle(&Outcome::of(setting, measurement)?),
         }
     }
 }
@@ -136,11 +157,7 @@ impl<G: Governor> Controller<G> {
     pub fn new(governor: G, actions: ActionSpace, limits: Limits, reward: RewardRule) -> Result<Self, ControllerError> {
         actions.check().map_err(ControllerError::Actions)?;
         let supervisor = Supervisor::new(limits).map_err(ControllerError::Limits)?;
-        match &reward {
-            RewardRule::Service(service) => service.check(),
-            RewardRule::Unified(unified) => unified.check(),
-        }
-        .map_err(ControllerError::Reward)?;
+        reward.check().map_err(ControllerError::Reward)?;
         Ok(Self { governor, actions, supervisor, reward, observer: Observer::default(), turn: None, sequence: 0 })
     }
 
@@ -178,7 +195,7 @@ impl<G: Governor> Controller<G> {
     /// Takes in what the turn cost and returns its record; `None` when no turn is open.
     pub fn settle(&mut self, measurement: Measurement) -> Option<StepRecord> {
         let turn = self.turn.take()?;
-        self.observer.remember(turn.setting, measurement);
+        self.observer.remember(turn.decision.applied, turn.setting, measurement);
         let reward = if turn.decision.hold { None } else { self.reward.settle(turn.setting, &measurement).ok() };
         self.supervisor.settle(measurement.requests, reward.map(|reward| reward.total));
         let sequence = self.sequence;
@@ -235,24 +252,24 @@ mod tests {
     use crate::action::tests::small_space;
     use crate::governor::Fixed;
     use crate::reward::Fixed as Fp;
-    use crate::reward::unified::{Limit, Range};
+    use crate::reward::published::{Limit, Published, Range};
     use crate::units::MilliCelsius;
 
     /// Governors come and go: supervisor, observer, open turn and numbers stay.
     #[test]
     fn another_governor_changes_nothing_else() {
         let actions = small_space();
-        let unified = Unified {
+        let published = Published {
             throughput: range(),
             edp_efficiency: range(),
             temperature: range(),
+            headroom_weight: Fp::ONE,
             latency_limit: limit(),
             temperature_limit: limit(),
             power_limit: limit(),
             steepness: Fp::ONE,
-            entropy_full: Fp::ONE,
-            entropy_weight: Fp::ONE,
         };
+        let unified = Unified { published, entropy_full: Fp::ONE, entropy_weight: Fp::ONE };
         let max = Fixed::max(&actions);
         let start = Controller::new(max, actions, Limits::agx_orin(), RewardRule::Unified(unified)).unwrap();
         let (mut one, mut other) = (start.clone(), Some(start));

@@ -19,6 +19,7 @@
 //! | [`supervisor`] | the safety states that may overrule any governor |
 //! | [`governor`] | who chooses: fixed settings, load, two-rule thermostat, learned policy |
 //! | [`policy`] | observation to logits in integers, and the checked policy image |
+//! | [`advantage`] | rewards of a group to advantages, in fixed point |
 //! | [`reward`] | named components and their total, in fixed point |
 //! | [`observation`] | telemetry to normalized integers |
 //! | [`action`] | the action space, described by data |
@@ -39,6 +40,7 @@
 extern crate std;
 
 pub mod action;
+pub mod advantage;
 pub mod control;
 pub mod governor;
 pub mod observation;

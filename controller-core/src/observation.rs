@@ -1,6 +1,6 @@
 //! From telemetry to the policy's input: named features, each mapped linearly to a signed integer.
 
-use crate::action::Setting;
+use crate::action::{Action, Setting};
 use crate::telemetry::{Measurement, Telemetry};
 use crate::time::{Duration, Instant};
 use crate::units::MilliCelsius;
@@ -41,6 +41,12 @@ pub enum Feature {
     Response,
     /// Mean next-token entropy of the previous batch, thousandths of a nat.
     Entropy,
+    /// Index of the prefill clock of the previous batch.
+    PrefillIndex,
+    /// Index of the decode clock of the previous batch.
+    DecodeIndex,
+    /// Most requests of the previous batch, as its action had it.
+    BatchSize,
 }
 
 /// One feature and the values that map to -1 and to 1; values outside saturate.
@@ -139,6 +145,7 @@ struct Trend {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Previous {
+    action: Action,
     setting: Setting,
     measurement: Measurement,
 }
@@ -164,10 +171,10 @@ impl Observer {
     }
 
     /// Remembers what the turn that just ended did and cost.
-    pub fn remember(&mut self, setting: Setting, measurement: Measurement) {
+    pub fn remember(&mut self, action: Action, setting: Setting, measurement: Measurement) {
         // A hold answers nothing: the last real batch stays the best knowledge of a batch.
         if measurement.requests > 0 {
-            self.previous = Some(Previous { setting, measurement });
+            self.previous = Some(Previous { action, setting, measurement });
         }
     }
 
@@ -210,6 +217,9 @@ impl Observer {
                 .previous
                 .and_then(|p| p.measurement.entropy)
                 .map_or(before_first_batch, |entropy| unsigned(u64::from(entropy.0))),
+            Feature::PrefillIndex => self.previous.map_or(before_first_batch, |p| i32::from(p.action.prefill)),
+            Feature::DecodeIndex => self.previous.map_or(before_first_batch, |p| i32::from(p.action.decode)),
+            Feature::BatchSize => self.previous.map_or(before_first_batch, |p| i32::from(p.setting.batch)),
         }
     }
 
@@ -268,6 +278,26 @@ mod tests {
             ..Telemetry::UNKNOWN
         };
         assert_eq!(observer.observe(&[TEMPERATURE, fan], &cool).as_slice(), &[0, ONE]);
+    }
+
+    #[test]
+    fn the_last_action_is_remembered_through_holds() {
+        use crate::reward::service::tests::SETTING;
+        let range = |feature, low, high| FeatureRange { feature, low, high };
+        let layout = [
+            range(Feature::PrefillIndex, 0, 10),
+            range(Feature::DecodeIndex, 0, 10),
+            range(Feature::BatchSize, 1, 33),
+            range(Feature::Depth, 0, 32),
+        ];
+        let mut observer = Observer::default();
+        let seen = |observer: &Observer| observer.observe(&layout, &Telemetry::UNKNOWN);
+        assert_eq!(seen(&observer), [-ONE; 4], "the low ends before the first batch");
+        let action = Action { prefill: 5, decode: 10, ..Action::default() };
+        let answered = Measurement { requests: 1, ..Measurement::default() };
+        observer.remember(action, Setting { batch: 17, ..SETTING }, answered);
+        observer.remember(Action::default(), SETTING, Measurement::default());
+        assert_eq!(seen(&observer), [0, ONE, 0, 0]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | [`llm`] | early-exit Llama on llama.cpp |
 //! | [`env`](mod@env) | requests, boards, turns |
 //! | [`grpo`] | training |
+//! | [`import`] | policies of the published prototype |
 //! | [`quantize`] | the only door from floats to integers |
 //! | [`verify`] | conformance against files of cases |
 //! | [`bench`] | what our own code costs on a machine |
@@ -19,6 +20,7 @@ pub mod bench;
 pub mod cli;
 pub mod env;
 pub mod grpo;
+pub mod import;
 pub mod input_file;
 pub mod llm;
 pub mod quantize;

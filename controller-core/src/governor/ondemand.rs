@@ -70,9 +70,11 @@ mod tests {
 
     fn decode_after(index: u8, busy_percent: u32, queue: u16) -> u8 {
         let actions = small_space();
-        let setting = actions.setting(Action { decode: index, ..actions.fastest() }).unwrap();
+        let action = Action { decode: index, ..actions.fastest() };
+        let setting = actions.setting(action).unwrap();
         let mut observer = Observer::default();
         observer.remember(
+            action,
             setting,
             Measurement {
                 requests: 1,

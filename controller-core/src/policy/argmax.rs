@@ -22,7 +22,7 @@ impl Argmax {
     pub fn new(header: &Header) -> Self {
         let sizes = match header.heads {
             Heads::Joint => [header.actions.count(), 0, 0, 0, 0],
-            Heads::Factored => header.actions.head_sizes(),
+            Heads::Factored => header.actions.sizes(),
         };
         let [size, ..] = sizes;
         Self { sizes, best: [0; KNOBS], head: 0, size, position: 0, index: 0, highest: i32::MIN }

@@ -116,7 +116,7 @@ impl<'a> Distribution<'a> {
     /// The heads that have logits, with their knobs.
     fn factored_heads(&self) -> impl Iterator<Item = (Knob, Head<'a>)> {
         let (mask, logit_bits) = (self.mask, self.header.logit_bits);
-        let heads = Knob::ALL.into_iter().zip(self.header.actions.head_sizes());
+        let heads = Knob::ALL.into_iter().zip(self.header.actions.sizes());
         heads
             .scan(self.logits, move |rest, (knob, size)| {
                 let (logits, tail) = rest.split_at_checked(size)?;

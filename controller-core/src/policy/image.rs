@@ -98,7 +98,7 @@ impl Header {
     pub fn logits(&self) -> usize {
         match self.heads {
             Heads::Joint => self.actions.count(),
-            Heads::Factored => self.actions.head_sizes().iter().sum(),
+            Heads::Factored => self.actions.sizes().iter().sum(),
         }
     }
 

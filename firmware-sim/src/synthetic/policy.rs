@@ -8,14 +8,14 @@ use controller_core::reward::Variant;
 use controller_core::rng::Pcg32;
 use heapless::{String, Vec};
 
-/// A shape whose cost is worth knowing. Both choose among 11 x 11 clocks, 6 batch sizes and 8
-/// depths, from 5 features.
+/// A shape whose cost is worth knowing, both with 5 features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// Two hidden layers of 64, one head per knob, 36 logits: 6,720 products.
+    /// Two hidden layers of 64, one head per knob for 11 + 11 clocks, 5 batch sizes, 8 depths and
+    /// one fan duty, 36 logits: 6,720 products.
     Factored,
-    /// Four hidden layers of 32, one head over 5,808 actions, the size of the published
-    /// early-exit policy: 189,088 products.
+    /// Four hidden layers of 32, one head over 11 x 11 clocks, 6 batch sizes and 8 depths, the
+    /// 5,808 actions of the published early-exit policy: 189,088 products.
     Joint,
 }
 
@@ -116,7 +116,10 @@ fn header(shape: Shape, seed: u64) -> Result<Header, EncodeError> {
         actions: ActionSpace {
             prefill_khz: clocks.clone(),
             decode_khz: clocks,
-            batch: [1, 7, 13, 19, 25, 31].into_iter().collect(),
+            batch: match shape {
+                Shape::Factored => [1, 7, 13, 19, 25].into_iter().collect(),
+                Shape::Joint => [1, 7, 13, 19, 25, 31].into_iter().collect(),
+            },
             depth: (9..=16).collect(),
             fan_pwm: [0].into_iter().collect(),
         },

@@ -145,8 +145,8 @@ fn a_bad_image_is_refused_by_name_and_the_old_one_stays() {
     for (image, why) in [
         (wrong_example, UploadRefusal::Examples),
         (no_image, UploadRefusal::Image),
-        (vec![7; SMALL], UploadRefusal::Length { room: 624 }),
-        (Vec::new(), UploadRefusal::Length { room: 624 }),
+        (vec![7; SMALL], UploadRefusal::Length { room: 1520 }),
+        (Vec::new(), UploadRefusal::Length { room: 1520 }),
     ] {
         assert_eq!(world.upload(&image), Err(Refusal::Upload(why)));
     }

@@ -8,18 +8,26 @@ use crate::grpo::checkpoint::Checkpoint;
 use crate::grpo::heads::Heads;
 use crate::grpo::layout::real_input;
 use crate::grpo::rollout::{Context, World};
+use crate::import::prototype::Prototype;
+use crate::import::torch;
+use crate::input_file;
 use crate::quantize::{Fidelity, freeze};
 use anyhow::Context as _;
 use clap::Args;
 use controller_core::action::Knob;
 use controller_core::rng::Pcg32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Quantize a trained policy to integers and write its image.
+///
+/// Takes a checkpoint of `train`, or a `PyTorch` checkpoint (.pth) of the published prototype, whose
+/// sizes tell what it looks at and chooses from. The report says how faithful the image is: on
+/// situations met on the simulated board, or, for the prototype, on random states.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: energyllm freeze out/policy.ckpt --out models/policies/service.elp")]
+#[command(after_help = "Examples: energyllm freeze out/policy.ckpt --out models/policies/service.elp
+          energyllm freeze grpo_model_FINAL.pth --name prototype -o out/prototype.elp")]
 pub struct Arguments {
-    /// The checkpoint that `train` wrote.
+    /// The checkpoint.
     checkpoint: PathBuf,
     #[command(flatten)]
     world: WorldArguments,
@@ -27,7 +35,7 @@ pub struct Arguments {
     #[arg(long, default_value = "service")]
     name: String,
     /// Where the image goes.
-    #[arg(long, value_name = "FILE", default_value = "out/policy.elp")]
+    #[arg(short, long, value_name = "FILE", default_value = "out/policy.elp")]
     out: PathBuf,
     /// Observations to calibrate on and to compare with.
     #[arg(long, default_value_t = 4096)]
@@ -47,6 +55,44 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         !arguments.name.is_empty() && arguments.name.chars().all(|c| !c.is_control()),
         "--name must be printable text, and not empty"
     );
+    let imported = is_torch(&arguments.checkpoint);
+    let (checkpoint, observations) = if imported { prototype(arguments)? } else { trained(arguments)? };
+    let (bytes, fidelity) = freeze(&checkpoint, &arguments.name, &observations)
+        .with_context(|| format!("cannot freeze {}", arguments.checkpoint.display()))?;
+    AtomicFile::write(&arguments.out, &bytes)?;
+    let mut object = Object::new("freeze", Some(arguments.seed), !imported);
+    object.figure("image_bytes", bytes.len());
+    object.figure("observations", fidelity.observations);
+    object.figure("same_action_share", fidelity.same_action);
+    for (knob, share) in Knob::ALL.into_iter().zip(fidelity.same_choice) {
+        object.figure(&format!("same_{}_share", knob.to_string().replace(' ', "_")), share);
+    }
+    object.figure("worst_probability_lost", fidelity.worst_loss);
+    object.figure("mean_probability_distance", fidelity.mean_distance);
+    object.figure("worst_probability_distance", fidelity.worst_distance);
+    object.figure("saturated_activations_share", fidelity.saturated);
+    match format {
+        Format::Json => object.print()?,
+        Format::Text => print(&describe(arguments, bytes.len(), &fidelity, imported))?,
+    }
+    Ok(Outcome::Passed)
+}
+
+/// The file begins as a `PyTorch` checkpoint does. What cannot be read is for the readers to say.
+fn is_torch(path: &Path) -> bool {
+    input_file::read(path).is_ok_and(|bytes| bytes.starts_with(&torch::MAGIC))
+}
+
+/// A policy of the published prototype, and random states of its own.
+fn prototype(arguments: &Arguments) -> anyhow::Result<(Checkpoint, Vec<Vec<i16>>)> {
+    let prototype = Prototype::read(&arguments.checkpoint)
+        .with_context(|| format!("cannot import {}", arguments.checkpoint.display()))?;
+    let observations = prototype.form.sample(arguments.observations, arguments.seed);
+    Ok((prototype.checkpoint(), observations))
+}
+
+/// A policy of `train`, and what it meets on its board.
+fn trained(arguments: &Arguments) -> anyhow::Result<(Checkpoint, Vec<Vec<i16>>)> {
     let checkpoint = Checkpoint::read(&arguments.checkpoint)?;
     let world = arguments.world.world()?;
     anyhow::ensure!(
@@ -56,36 +102,25 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         arguments.world.board.display()
     );
     let observations = meet(&world, &checkpoint, arguments.observations, arguments.seed);
-    let (bytes, fidelity) = freeze(&checkpoint, &arguments.name, &observations)
-        .with_context(|| format!("cannot freeze {}", arguments.checkpoint.display()))?;
-    AtomicFile::write(&arguments.out, &bytes)?;
-    let mut object = Object::new("freeze", Some(arguments.seed), true);
-    object.figure("image_bytes", bytes.len());
-    object.figure("observations", fidelity.observations);
-    object.figure("same_action_share", fidelity.same_action);
-    for (knob, share) in Knob::ALL.into_iter().zip(fidelity.same_choice) {
-        object.figure(&format!("same_{}_share", knob.to_string().replace(' ', "_")), share);
-    }
-    object.figure("worst_probability_lost", fidelity.worst_loss);
-    object.figure("saturated_activations_share", fidelity.saturated);
-    match format {
-        Format::Json => object.print()?,
-        Format::Text => print(&describe(arguments, bytes.len(), &fidelity))?,
-    }
-    Ok(Outcome::Passed)
+    Ok((checkpoint, observations))
 }
 
-fn describe(arguments: &Arguments, length: usize, fidelity: &Fidelity) -> String {
+fn describe(arguments: &Arguments, length: usize, fidelity: &Fidelity, imported: bool) -> String {
+    let states = if imported { "random states" } else { "situations met on the simulated board" };
     let mut lines = vec![
         format!("{}: {length} bytes", arguments.out.display()),
         format!(
-            "same action as the trained policy on {:.2} % of {} situations met on the simulated board",
+            "same action as the trained policy on {:.2} % of {} {states}",
             fidelity.same_action * 100.0,
             fidelity.observations
         ),
     ];
     let shares = Knob::ALL.into_iter().zip(fidelity.same_choice);
     lines.extend(shares.map(|(knob, share)| format!("  same {:<14} {:.2} %", knob.to_string(), share * 100.0)));
+    let Fidelity { mean_distance, worst_distance, .. } = fidelity;
+    lines.push(format!(
+        "probability moved to other choices: {mean_distance:.5} in the mean, {worst_distance:.4} at worst"
+    ));
     lines.push(format!("probability lost at worst by a changed choice: {:.4}", fidelity.worst_loss));
     lines.join("\n")
 }

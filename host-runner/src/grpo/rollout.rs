@@ -123,7 +123,7 @@ impl Context {
         let decision = self.supervisor.supervise(self.service.now(), telemetry, slope, action, actions);
         let Some(setting) = actions.setting(decision.applied) else { return Measurement::default() };
         let Ok(turn) = self.service.execute(&decision, &setting);
-        self.observer.remember(setting, turn.measurement);
+        self.observer.remember(decision.applied, setting, turn.measurement);
         turn.measurement
     }
 

@@ -1,3 +1,7 @@
 //! Conformance against recorded truth: `energyllm verify ...`.
 
+pub mod grpo;
 pub mod plant;
+pub mod policy;
+pub mod reward;
+pub mod table;

@@ -35,22 +35,37 @@ fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
 }
 
+/// Runs the main job in small and returns its record.
+fn record(folder: &Path, requests: &str, controller: &str) -> Vec<u8> {
+    let out = folder.join(controller);
+    let arguments = ["run", "--requests", requests, "--ambient", "60", "--controller", controller, "--out"];
+    let result = output(&[&arguments[..], &[out.to_str().unwrap()]].concat());
+    assert_eq!(result.status.code(), Some(0), "{result:?}");
+    let said = String::from_utf8(result.stderr).unwrap();
+    assert_eq!(said.contains("the firmware decided"), controller != "inproc", "{said}");
+    std::fs::read(out.join("record.jsonl")).unwrap()
+}
+
 /// The microcontroller's program decides as the controller in this process, over the whole record.
 #[test]
 fn the_firmware_decides_byte_for_byte_the_same() {
     let folder = tempfile::tempdir().unwrap();
-    let record = |controller: &str| {
-        let out = folder.path().join(controller);
-        let arguments = ["run", "--requests", "200", "--ambient", "60", "--controller", controller, "--out"];
-        let result = output(&[&arguments[..], &[out.to_str().unwrap()]].concat());
-        assert_eq!(result.status.code(), Some(0), "{result:?}");
-        let said = String::from_utf8(result.stderr).unwrap();
-        assert_eq!(said.contains("the firmware decided"), controller == "firmware", "{said}");
-        std::fs::read(out.join("record.jsonl")).unwrap()
-    };
-    assert_eq!(record("inproc"), record("firmware"));
-    refused(&["run", "--controller", "serial"], &["inproc or firmware"]);
+    assert_eq!(record(folder.path(), "200", "inproc"), record(folder.path(), "200", "firmware"));
+    refused(&["run", "--controller", "serial"], &["inproc, firmware or qemu"]);
     refused(&["run", "--controller", "firmware", "--governor", "max"], &["decides by a policy"]);
+    refused(&["run", "--controller", "qemu", "--firmware", "no-such-file"], &["no-such-file", "./x firmware"]);
+}
+
+/// And so does the same program on an emulated Cortex-M4.
+#[test]
+fn the_emulated_microcontroller_decides_byte_for_byte_the_same() {
+    let firmware = workspace().join("target/thumbv7em-none-eabihf/firmware/controller");
+    if !firmware.is_file() || Command::new("qemu-system-arm").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: needs qemu-system-arm and {}; `./x firmware` has both", firmware.display());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(record(folder.path(), "60", "inproc"), record(folder.path(), "60", "qemu"));
 }
 
 #[test]

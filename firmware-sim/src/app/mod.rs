@@ -126,6 +126,12 @@ impl<S: Storage> App<S> {
         ports.watchdog.feed();
     }
 
+    /// When the next pass is due; `None` before the first, which is due at once.
+    #[must_use]
+    pub const fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
     /// Whether the safety outputs are active.
     #[must_use]
     pub fn is_protecting(&self) -> bool {

@@ -38,9 +38,10 @@ pub struct Ports<L, F, P, W> {
 }
 
 impl<L: Line, F: OutputPin, P: OutputPin, W: Watchdog> Ports<L, F, P, W> {
-    /// Drives both safety outputs. They are driven in every pass, so that a pin that was
-    /// disturbed, or failed once, is right again at the next.
-    pub(super) fn protect(&mut self, active: bool) {
+    /// Drives both safety outputs. A program calls it with `true` before it boots the application,
+    /// whose self-test takes its time; the application calls it in every pass, so that a pin that
+    /// was disturbed, or failed once, is right again at the next.
+    pub fn protect(&mut self, active: bool) {
         let state = active.into();
         // A pin that cannot be driven is tried again in the next pass; there is nobody to tell.
         let _ = self.fan_full.set_state(state);

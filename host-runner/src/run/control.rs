@@ -50,11 +50,13 @@ pub enum Place {
     InProcess,
     /// `firmware`: the firmware's application in this process, over a line inside it.
     Firmware,
+    /// `qemu`: the firmware on an emulated Cortex-M4.
+    Qemu,
 }
 
 /// Not a place.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no controller '{0}'; use inproc or firmware")]
+#[error("there is no controller '{0}'; use inproc, firmware or qemu")]
 pub struct UnknownPlace(String);
 
 impl FromStr for Place {
@@ -64,6 +66,7 @@ impl FromStr for Place {
         match text {
             "inproc" => Ok(Self::InProcess),
             "firmware" => Ok(Self::Firmware),
+            "qemu" => Ok(Self::Qemu),
             _ => Err(UnknownPlace(text.to_owned())),
         }
     }
@@ -74,6 +77,7 @@ impl fmt::Display for Place {
         f.write_str(match self {
             Self::InProcess => "inproc",
             Self::Firmware => "firmware",
+            Self::Qemu => "qemu",
         })
     }
 }

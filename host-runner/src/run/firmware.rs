@@ -1,28 +1,21 @@
-//! The firmware as the controller of a run: its application in this process, every request and
-//! every reply as bytes over a line.
+//! The firmware as the controller of a run: every request and every reply goes as bytes over a
+//! line.
 //!
-//! It starts as a new microcontroller does, with empty slots, and gets its policy uploaded. Its
-//! clock runs while it is spoken with, one period for every pass of its loop.
+//! It is taken for a new microcontroller: it gets its policy uploaded and is told about its board.
+//! When it has closed the session, because this host was busy for too long, the host greets again
+//! and asks again; the controller over there has forgotten nothing.
 
 use super::control::Control;
+use super::wire::Wire;
 use controller_core::action::{ActionSpace, Decision};
 use controller_core::protocol::{
-    CHUNK, Client, Configuration, EncodeError, Identity, InCharge, Refusal, Reply, Request, Status, Upload, checksum,
+    CHUNK, Client, Configuration, EncodeError, InCharge, Refusal, Reply, Request, Status, Upload, checksum,
 };
 use controller_core::record::StepRecord;
 use controller_core::telemetry::{Measurement, Telemetry};
 use controller_core::time::Instant;
-use embedded_hal::digital::{ErrorType, OutputPin};
-use firmware_sim::app::ports::{NoWatchdog, Ports};
-use firmware_sim::app::storage::Memory;
-use firmware_sim::app::{App, PERIOD};
-use firmware_sim::line::{End, Pipe};
-use std::convert::Infallible;
 
-/// Bytes of a slot: ten times the shipped policy.
-const SLOT: usize = 64 * 1024;
-
-/// Passes of the loop until a request is sent again.
+/// How often the line is looked at until a request is sent again.
 const PATIENCE: usize = 100;
 
 /// How often a request is sent before the firmware counts as dead.
@@ -37,6 +30,9 @@ pub enum FirmwareError {
     /// It said nothing.
     #[error("the firmware does not answer; is it running, and the line connected?")]
     Silent,
+    /// The line is cut.
+    #[error("the line to the firmware is cut: {0}")]
+    Line(#[from] std::io::Error),
     /// It speaks another protocol.
     #[error("the firmware speaks protocol version {0}, not this build's; update the older of the two")]
     OtherVersion(u8),
@@ -51,33 +47,28 @@ pub enum FirmwareError {
     NoPolicy,
 }
 
-/// Firmware in this process.
+/// Firmware at the other end of a line.
 pub struct Firmware {
-    app: Box<App<Memory<SLOT>>>,
+    wire: Box<dyn Wire>,
     client: Client,
-    down: Pipe,
-    up: Pipe,
-    now: Instant,
+    session: u16,
     actions: ActionSpace,
     sent: u64,
     received: u64,
 }
 
 impl Firmware {
-    /// Boots the firmware, uploads the policy image, whose schema hash is `schema`, and tells it
-    /// about its board.
-    pub fn start(image: &[u8], schema: u32, configuration: Configuration) -> Result<Self, FirmwareError> {
-        let mut firmware = Self {
-            app: Box::new(App::boot(Memory::new(), Instant::ZERO)),
-            client: Client::new(),
-            down: Pipe::default(),
-            up: Pipe::default(),
-            now: Instant::ZERO,
-            actions: configuration.actions.clone(),
-            sent: 0,
-            received: 0,
-        };
-        firmware.greet(1)?;
+    /// Greets the firmware, tells it about its board, and uploads the policy image, whose schema
+    /// hash is `schema`.
+    pub fn start(
+        wire: Box<dyn Wire>,
+        image: &[u8],
+        schema: u32,
+        configuration: Configuration,
+    ) -> Result<Self, FirmwareError> {
+        let actions = configuration.actions.clone();
+        let mut firmware = Self { wire, client: Client::new(), session: 0, actions, sent: 0, received: 0 };
+        firmware.greet()?;
         match firmware.ask(&Request::Configure(configuration))? {
             Reply::Acknowledged => {}
             other => return Err(out_of_place(&other)),
@@ -86,10 +77,11 @@ impl Firmware {
         Ok(firmware)
     }
 
-    fn greet(&mut self, session: u16) -> Result<Identity, FirmwareError> {
-        self.client.greet(session)?;
+    fn greet(&mut self) -> Result<(), FirmwareError> {
+        self.session = self.session.wrapping_add(1);
+        self.client.greet(self.session)?;
         match self.wait()? {
-            Reply::Hello(identity) => Ok(identity),
+            Reply::Hello(_) => Ok(()),
             other => Err(out_of_place(&other)),
         }
     }
@@ -127,34 +119,34 @@ impl Firmware {
 
     fn ask(&mut self, request: &Request<'_>) -> Result<Reply, FirmwareError> {
         self.client.ask(request)?;
-        self.wait()
+        match self.wait() {
+            Err(FirmwareError::Refused(Refusal::NoSession)) => {
+                self.greet()?;
+                self.client.ask(request)?;
+                self.wait()
+            }
+            answer => answer,
+        }
     }
 
     /// Sends the present request until it is answered.
     fn wait(&mut self) -> Result<Reply, FirmwareError> {
+        let mut bytes = Vec::new();
         for _ in 0..TRIES {
-            self.down.put(self.client.frame());
+            self.wire.send(self.client.frame())?;
             self.sent += self.client.frame().len() as u64;
             for _ in 0..PATIENCE {
-                self.pass();
-                while let Some(byte) = self.up.take() {
-                    self.received += 1;
-                    match self.client.receive(byte) {
-                        Some(Reply::Refused(refusal)) => return Err(refusal.into()),
-                        Some(reply) => return Ok(reply),
-                        None => {}
-                    }
+                self.wire.receive(&mut bytes)?;
+                self.received += bytes.len() as u64;
+                // The host asks on only when it was answered, so nothing comes behind an answer.
+                match bytes.drain(..).filter_map(|byte| self.client.receive(byte)).last() {
+                    Some(Reply::Refused(refusal)) => return Err(refusal.into()),
+                    Some(reply) => return Ok(reply),
+                    None => {}
                 }
             }
         }
         Err(self.client.other_version().map_or(FirmwareError::Silent, FirmwareError::OtherVersion))
-    }
-
-    fn pass(&mut self) {
-        self.now = self.now + PERIOD;
-        let line = End { incoming: &mut self.down, outgoing: &mut self.up };
-        let mut ports = Ports { line, fan_full: NoPin, power_cap: NoPin, watchdog: NoWatchdog };
-        self.app.pass(self.now, &mut ports);
     }
 }
 
@@ -188,21 +180,4 @@ impl Control for Firmware {
 
 fn out_of_place(reply: &Reply) -> FirmwareError {
     FirmwareError::OutOfPlace(format!("{reply:?}"))
-}
-
-/// The simulated board has no safety inputs.
-struct NoPin;
-
-impl ErrorType for NoPin {
-    type Error = Infallible;
-}
-
-impl OutputPin for NoPin {
-    fn set_low(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
-
-    fn set_high(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
 }

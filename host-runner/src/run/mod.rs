@@ -10,6 +10,7 @@
 //! | [`llama`] | llama.cpp as the one who answers |
 //! | [`summary`] | the figures of a run |
 //! | [`record`] | what a run leaves behind, line by line |
+//! | [`wire`] | how bytes get to the firmware |
 
 pub mod choice;
 pub mod control;
@@ -19,6 +20,7 @@ pub mod llama;
 pub mod prompts;
 pub mod record;
 pub mod summary;
+pub mod wire;
 
 use crate::env::answers::Answers;
 use crate::env::service::Service;

@@ -17,9 +17,11 @@ use crate::run::llama::{Llama, LlamaOptions};
 use crate::run::prompts::{self, Prompt};
 use crate::run::record::{Header, RecordFile};
 use crate::run::summary::{Collector, DecisionCost, Summary};
+use crate::run::wire::{InProcess, Program, Wire};
 use crate::run::{Course, TurnRecord, serve};
 use anyhow::Context as _;
 use controller_core::control::{Controller, RewardRule};
+use controller_core::governor::Learned;
 use controller_core::policy::schema_hash;
 use controller_core::protocol::Configuration;
 use controller_core::reward::service::Service as ServiceReward;
@@ -164,17 +166,20 @@ impl<'a> Job<'a> {
         let (actions, limits, reward) = (self.profile.actions.clone(), self.limits, self.reward());
         let fallback = self.fallback(choice);
         let governor = choice.build(&actions, &options.policy, &self.image)?;
-        if let (Place::Firmware, AnyGovernor::Learned(learned)) = (options.controller, &governor) {
-            let schema = schema_hash(learned.policy().image().header());
-            let firmware = Firmware::start(&self.image, schema, Configuration { actions, limits, reward, fallback })?;
-            return Ok(AnyController::Firmware(Box::new(firmware)));
-        }
-        let controller = Controller::new(governor, actions, limits, reward)?;
-        let controller = match fallback {
-            Some(rule) => controller.with_fallback(rule)?,
-            None => controller,
+        let (wire, schema): (Box<dyn Wire>, u32) = match (options.controller, &governor) {
+            (Place::Firmware, AnyGovernor::Learned(learned)) => (Box::new(InProcess::default()), schema_of(learned)),
+            (Place::Qemu, AnyGovernor::Learned(learned)) => (Box::new(qemu(&options.firmware)?), schema_of(learned)),
+            _ => {
+                let controller = Controller::new(governor, actions, limits, reward)?;
+                let controller = match fallback {
+                    Some(rule) => controller.with_fallback(rule)?,
+                    None => controller,
+                };
+                return Ok(AnyController::InProcess(Box::new(controller)));
+            }
         };
-        Ok(AnyController::InProcess(Box::new(controller)))
+        let configuration = Configuration { actions, limits, reward, fallback };
+        Ok(AnyController::Firmware(Box::new(Firmware::start(wire, &self.image, schema, configuration)?)))
     }
 
     fn header(&self, governor: &Choice) -> anyhow::Result<Header> {
@@ -232,6 +237,15 @@ impl AnyController<'_> {
             ));
         }
     }
+}
+
+fn schema_of(learned: &Learned<'_>) -> u32 {
+    schema_hash(learned.policy().image().header())
+}
+
+fn qemu(firmware: &Path) -> anyhow::Result<Program> {
+    anyhow::ensure!(firmware.is_file(), "there is no firmware {}; `./x firmware` builds it", firmware.display());
+    Program::qemu(firmware).context("cannot start qemu-system-arm; `./x setup` installs it")
 }
 
 /// Two names of one file.

@@ -55,10 +55,14 @@ pub struct Arguments {
     /// fixed:P,D,B,L[,FAN]: index of prefill and decode clock from 0, batch, layers, fan duty.
     #[arg(long, default_value = "learned", value_parser = Choice::from_str, verbatim_doc_comment)]
     governor: Choice,
-    /// Where `learned` decides: `inproc`, or `firmware`, the microcontroller's program, which runs
-    /// in this process and is spoken with in frames. Both decide the same.
-    #[arg(long, default_value = "inproc", value_parser = Place::from_str)]
+    /// Where `learned` decides: `inproc`; `firmware`, the microcontroller's program, which runs in
+    /// this process and is spoken with in frames; or `qemu`, the same on an emulated Cortex-M4. All
+    /// decide the same.
+    #[arg(long, value_name = "PLACE", default_value = "inproc", value_parser = Place::from_str)]
     controller: Place,
+    /// Firmware for `--controller qemu`.
+    #[arg(long, value_name = "FILE", default_value = "target/thumbv7em-none-eabihf/firmware/controller")]
+    firmware: PathBuf,
     /// Run other governors on the same requests and show all side by side: names as above, or
     /// `all`. Without a name: fixed:7,6,32,16 and max.
     #[arg(long, value_name = "GOVERNOR", num_args = 0.., value_parser = Rival::from_str)]
@@ -141,7 +145,7 @@ fn parse_fan_off(text: &str) -> Result<FanOff, String> {
 static STOP: AtomicBool = AtomicBool::new(false);
 
 pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
-    if options.controller == Place::Firmware && options.governor != Choice::Learned {
+    if options.controller != Place::InProcess && options.governor != Choice::Learned {
         anyhow::bail!("the firmware decides by a policy; leave --governor at learned, or --controller at inproc");
     }
     let job = Job::prepare(options)?;

@@ -7,6 +7,8 @@
 //! | [`llm`] | early-exit Llama on llama.cpp |
 //! | [`env`](mod@env) | requests, boards, turns |
 //! | [`grpo`] | training |
+//! | [`baseline`] | searches and policies to beat |
+//! | [`search`] | finding a good setting in few pulls |
 //! | [`quantize`] | the only door from floats to integers |
 //! | [`verify`] | conformance against files of cases |
 //! | [`report`] | tables and figures |
@@ -14,6 +16,7 @@
 //! | [`atomic_file`] | files that exist whole or not at all |
 
 pub mod atomic_file;
+pub mod baseline;
 pub mod cli;
 pub mod env;
 pub mod grpo;
@@ -22,4 +25,5 @@ pub mod llm;
 pub mod quantize;
 pub mod report;
 pub mod run;
+pub mod search;
 pub mod verify;

@@ -7,6 +7,7 @@
 mod freeze;
 mod output;
 mod run;
+mod search;
 mod train;
 mod verify;
 mod world;
@@ -34,6 +35,7 @@ enum Command {
     Run(run::Arguments),
     Train(train::Arguments),
     Freeze(freeze::Arguments),
+    Search(search::Arguments),
     Verify(verify::Arguments),
 }
 
@@ -56,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run::run(run, format),
         Command::Train(train) => train::run(train, format),
         Command::Freeze(freeze) => freeze::run(freeze, format),
+        Command::Search(search) => search::run(search, format),
         Command::Verify(verify) => verify::run(verify, format),
     };
     match result {

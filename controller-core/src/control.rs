@@ -4,8 +4,11 @@ use crate::action::{ActionSpace, ActionSpaceError, Decision, Setting};
 use crate::governor::{Governor, Situation};
 use crate::observation::{MAX_FEATURES, Observation, Observer};
 use crate::record::StepRecord;
+use crate::reward::early_exit::EarlyExit;
+use crate::reward::published::Outcome;
 use crate::reward::service::Service;
-use crate::reward::unified::{Outcome, Unified};
+use crate::reward::step::Step;
+use crate::reward::unified::Unified;
 use crate::reward::{Reward, RewardError, Variant};
 use crate::supervisor::{Limits, LimitsError, State, Supervisor};
 use crate::telemetry::{Measurement, Reading, Telemetry};
@@ -19,6 +22,10 @@ pub enum RewardRule {
     Service(Service),
     /// The published reward.
     Unified(Unified),
+    /// The reward of the published training logs.
+    Step(Step),
+    /// The reward of the published early-exit code.
+    EarlyExit(EarlyExit),
 }
 
 impl RewardRule {
@@ -28,6 +35,18 @@ impl RewardRule {
         match self {
             Self::Service(_) => Variant::Service,
             Self::Unified(_) => Variant::Unified,
+            Self::Step(_) => Variant::Step,
+            Self::EarlyExit(_) => Variant::EarlyExit,
+        }
+    }
+
+    /// Checks that no range is empty.
+    pub fn check(&self) -> Result<(), RewardError> {
+        match self {
+            Self::Service(service) => service.check(),
+            Self::Unified(unified) => unified.check(),
+            Self::Step(step) => step.check(),
+            Self::EarlyExit(early_exit) => early_exit.check(),
         }
     }
 
@@ -35,7 +54,9 @@ impl RewardRule {
     pub fn settle(&self, setting: Setting, measurement: &Measurement) -> Result<Reward, RewardError> {
         match self {
             Self::Service(service) => service.settle(setting, measurement),
-            Self::Unified(unified) => unified.settle(&Outcome::of(measurement)?),
+            Self::Unified(unified) => unified.settle(&Outcome::of(setting, measurement)?),
+            Self::Step(step) => step.settle(&Outcome::of(setting, measurement)?),
+            Self::EarlyExit(early_exit) => early_exit.settle(&Outcome::of(setting, measurement)?),
         }
     }
 }
@@ -132,11 +153,7 @@ impl<G: Governor> Controller<G> {
     pub fn new(governor: G, actions: ActionSpace, limits: Limits, reward: RewardRule) -> Result<Self, ControllerError> {
         actions.check().map_err(ControllerError::Actions)?;
         let supervisor = Supervisor::new(limits).map_err(ControllerError::Limits)?;
-        match &reward {
-            RewardRule::Service(service) => service.check(),
-            RewardRule::Unified(unified) => unified.check(),
-        }
-        .map_err(ControllerError::Reward)?;
+        reward.check().map_err(ControllerError::Reward)?;
         Ok(Self { governor, actions, supervisor, reward, observer: Observer::default(), turn: None, sequence: 0 })
     }
 

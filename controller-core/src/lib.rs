@@ -18,6 +18,7 @@
 //! | [`supervisor`] | the safety states that may overrule any governor |
 //! | [`governor`] | who chooses: fixed, max, two-rule thermostat, learned policy |
 //! | [`policy`] | observation to logits in integers, and the checked policy image |
+//! | [`advantage`] | rewards of a group to advantages, in fixed point |
 //! | [`reward`] | named components and their total, in fixed point |
 //! | [`observation`] | telemetry to normalized integers |
 //! | [`action`] | the action space, described by data |
@@ -38,6 +39,7 @@
 extern crate std;
 
 pub mod action;
+pub mod advantage;
 pub mod control;
 pub mod governor;
 pub mod observation;

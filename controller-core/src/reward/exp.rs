@@ -12,6 +12,7 @@ const LN_2: i64 = 2_977_044_472;
 /// 3e-9, and 2^n is a shift. The relative error is below 1e-8, plus one unit in the last place
 /// (2^-32) for results below one.
 #[must_use]
+#[inline(never)] // many callers, little flash
 pub fn exp(x: Fixed) -> Fixed {
     // The product of 63 and 33 bits, less 64, fits an i64.
     let exponent = i64::try_from((i128::from(x.to_bits()) * LOG2_E) >> 64).unwrap_or(0);

@@ -7,13 +7,18 @@
 //! |---|---|
 //! | [`service`] | ours and the default: energy per generated token at the offered load, a response-time limit, a temperature margin and a quality floor for depth |
 //! | [`unified`] | the published formula, kept for comparison |
+//! | [`step`] | the published code of the training logs, kept for comparison |
+//! | [`early_exit`] | the published early-exit code, kept for comparison |
 //!
-//! Rewards of different variants are never comparable: the variant is part of every record.
+//! The last three share [`published`]. Rewards of different variants are never comparable: the variant is part of every record.
 
+pub mod early_exit;
 mod exp;
+pub mod published;
 #[cfg(feature = "reference")]
 pub mod reference;
 pub mod service;
+pub mod step;
 pub mod unified;
 
 use core::fmt;
@@ -35,6 +40,10 @@ pub enum Variant {
     Unified,
     /// [`service`].
     Service,
+    /// [`step`].
+    Step,
+    /// [`early_exit`].
+    EarlyExit,
 }
 
 impl fmt::Display for Variant {
@@ -42,11 +51,13 @@ impl fmt::Display for Variant {
         f.write_str(match self {
             Self::Unified => "unified",
             Self::Service => "service",
+            Self::Step => "step",
+            Self::EarlyExit => "early_exit",
         })
     }
 }
 
-/// The terms of a reward in millionths. Penalties are negative or zero.
+/// The terms of a reward in millionths, saturating at ±2147.48. Penalties are negative or zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Components {
     /// What is wanted: work for little energy.
@@ -57,7 +68,8 @@ pub struct Components {
     pub temperature: i32,
     /// Penalty for power above its limit.
     pub power: i32,
-    /// Penalty for answers that got worse through early exit.
+    /// Penalty for answers that got worse through early exit; [`early_exit`] also adds its bonus for
+    /// few layers here.
     pub quality: i32,
 }
 
@@ -91,6 +103,10 @@ pub enum RewardError {
     AboveOne(&'static str),
     /// A list that must have an entry for the chosen depth has none.
     NoQuality,
+    /// Something that this variant needs was not measured.
+    Missing(&'static str),
+    /// A quantity is NaN, or so many are infinite that the result would be.
+    NotFinite(&'static str),
     /// The turn has no temperature.
     NoTemperature,
 }
@@ -104,6 +120,8 @@ impl fmt::Display for RewardError {
             Self::NotPositive(what) => write!(f, "{what} must be above zero"),
             Self::AboveOne(what) => write!(f, "{what} must be at most 1000 thousandths, the quality of full depth"),
             Self::NoQuality => write!(f, "no quality is known for the chosen depth; list one per depth"),
+            Self::Missing(what) => write!(f, "{what} is unknown, and this reward needs it"),
+            Self::NotFinite(what) => write!(f, "{what} is not a number; check the sensor or the log it came from"),
             Self::NoTemperature => write!(f, "the turn has no temperature, so its reward is unknown"),
         }
     }
@@ -112,9 +130,24 @@ impl fmt::Display for RewardError {
 impl core::error::Error for RewardError {}
 
 /// Nearest millionth, saturating.
+#[inline(never)]
 fn to_micro(value: Fixed) -> i32 {
     let scaled = (i128::from(value.to_bits()) * i128::from(MICRO) + (1 << 31)) >> 32;
     i32::try_from(scaled).unwrap_or(if scaled > 0 { i32::MAX } else { i32::MIN })
+}
+
+// The arithmetic of 96 bits is kept once in the flash of a microcontroller, not once per use.
+
+/// `a / b`; `None` where it is too large or b is 0.
+#[inline(never)]
+fn quotient(a: Fixed, b: Fixed) -> Option<Fixed> {
+    a.checked_div(b)
+}
+
+/// `a · b`, saturating.
+#[inline(never)]
+const fn product(a: Fixed, b: Fixed) -> Fixed {
+    a.saturating_mul(b)
 }
 
 /// `numerator / denominator` of integers, saturating; `denominator` must be above zero.
@@ -124,14 +157,14 @@ fn ratio(numerator: i128, denominator: i128) -> Fixed {
     Fixed::from_bits(i64::try_from(quotient.clamp(-limit, limit)).unwrap_or(i64::MAX))
 }
 
-/// Where `value` lies between `low` and `high`, 0 to 1.
-fn position(value: Fixed, low: Fixed, high: Fixed, what: &'static str) -> Result<Fixed, RewardError> {
-    if high <= low {
+/// `above / span`, clipped to 0..1: where a value lies that is `above` the zero of a range.
+fn position(above: Fixed, span: Fixed, what: &'static str) -> Result<Fixed, RewardError> {
+    if span == Fixed::ZERO {
         return Err(RewardError::EmptyRange(what));
     }
-    let above = value.saturating_sub(low);
-    let span = high.saturating_sub(low);
-    Ok(above.checked_div(span).unwrap_or(Fixed::ONE).clamp(Fixed::ZERO, Fixed::ONE))
+    // A quotient too large for the type lies beyond one of the ends.
+    let beyond = if (above < Fixed::ZERO) == (span < Fixed::ZERO) { Fixed::ONE } else { Fixed::ZERO };
+    Ok(quotient(above, span).unwrap_or(beyond).clamp(Fixed::ZERO, Fixed::ONE))
 }
 
 #[cfg(test)]
@@ -146,6 +179,23 @@ mod tests {
         assert_eq!(to_micro(Fixed::MIN), i32::MIN);
         assert_eq!(to_micro(ratio(1, 3)), 333_333);
         assert_eq!(to_micro(ratio(2, -3)), -666_667);
+    }
+
+    #[test]
+    fn position_clips_at_both_ends_even_where_the_quotient_is_too_large() {
+        let tiny = Fixed::from_bits(1);
+        let at = |above, span| position(above, span, "a range").unwrap();
+        for (above, span, expected) in [
+            (Fixed::MAX, tiny, Fixed::ONE),
+            (Fixed::MIN, tiny, Fixed::ZERO),
+            (Fixed::MIN, -tiny, Fixed::ONE),
+            (Fixed::MAX, -tiny, Fixed::ZERO),
+            (Fixed::ZERO, tiny, Fixed::ZERO),
+            (-Fixed::ONE, -Fixed::from(2u8), Fixed::ONE / 2),
+        ] {
+            assert_eq!(at(above, span), expected, "{above} / {span}");
+        }
+        assert_eq!(position(tiny, Fixed::ZERO, "a range"), Err(RewardError::EmptyRange("a range")));
     }
 
     #[test]

@@ -8,8 +8,11 @@ use controller_core::control::{Controller, RewardRule};
 use controller_core::governor::Learned;
 use controller_core::policy::{Policy, PolicyImage};
 use controller_core::reward::Fixed;
+use controller_core::reward::early_exit::EarlyExit;
+use controller_core::reward::published::{Limit, Published, Range};
 use controller_core::reward::service::Service;
-use controller_core::reward::unified::{Limit, Range, Unified};
+use controller_core::reward::step::Step;
+use controller_core::reward::unified::Unified;
 use controller_core::supervisor::Limits;
 use controller_core::telemetry::{Measurement, Reading, Telemetry};
 use controller_core::time::{Duration, Instant};
@@ -22,7 +25,11 @@ const IMAGE: &[u8] = include_bytes!("../../../models/policies/service.elp");
 /// nothing about the inputs, so every path that any board could take stays in the image.
 fn turns() -> Option<()> {
     turn(RewardRule::Service(service()))?;
-    turn(RewardRule::Unified(unified()))
+    let published = published();
+    let (entropy_full, entropy_weight) = (Fixed::ONE, Fixed::ONE);
+    turn(RewardRule::Unified(Unified { published, entropy_full, entropy_weight }))?;
+    turn(RewardRule::Step(Step { published, energy: published.throughput }))?;
+    turn(RewardRule::EarlyExit(EarlyExit { published, energy: published.throughput, entropy_full, entropy_weight }))
 }
 
 fn turn(reward: RewardRule) -> Option<()> {
@@ -51,19 +58,18 @@ fn service() -> Service {
     }
 }
 
-fn unified() -> Unified {
+fn published() -> Published {
     let range = Range { low: Fixed::ZERO, high: Fixed::ONE };
     let limit = Limit { limit: Fixed::ZERO, full: Fixed::ONE, weight: Fixed::ONE };
-    Unified {
+    Published {
         throughput: range,
         edp_efficiency: range,
         temperature: range,
+        headroom_weight: Fixed::ONE,
         latency_limit: limit,
         temperature_limit: limit,
         power_limit: limit,
         steepness: Fixed::ONE,
-        entropy_full: Fixed::ONE,
-        entropy_weight: Fixed::ONE,
     }
 }
 

@@ -67,6 +67,8 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         object.figure(&format!("same_{}_share", knob.to_string().replace(' ', "_")), share);
     }
     object.figure("worst_probability_lost", fidelity.worst_loss);
+    object.figure("mean_probability_distance", fidelity.mean_distance);
+    object.figure("worst_probability_distance", fidelity.worst_distance);
     object.figure("saturated_activations_share", fidelity.saturated);
     match format {
         Format::Json => object.print()?,
@@ -86,6 +88,10 @@ fn describe(arguments: &Arguments, length: usize, fidelity: &Fidelity) -> String
     ];
     let shares = Knob::ALL.into_iter().zip(fidelity.same_choice);
     lines.extend(shares.map(|(knob, share)| format!("  same {:<14} {:.2} %", knob.to_string(), share * 100.0)));
+    let Fidelity { mean_distance, worst_distance, .. } = fidelity;
+    lines.push(format!(
+        "probability moved to other choices: {mean_distance:.5} in the mean, {worst_distance:.4} at worst"
+    ));
     lines.push(format!("probability lost at worst by a changed choice: {:.4}", fidelity.worst_loss));
     lines.join("\n")
 }

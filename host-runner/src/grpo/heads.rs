@@ -1,53 +1,98 @@
-//! The factored policy's distribution: one independent categorical per knob.
+//! The policy's distribution over actions: one categorical per knob (*factored*), or one over the
+//! whole action table (*joint*).
 
-use controller_core::action::{Action, ActionSpace, KNOBS, Knob};
+use super::categorical::Categorical;
+use controller_core::action::{Action, ActionSpace, Knob};
 use controller_core::rng::Pcg32;
 
-/// Log-probabilities of every value of every knob.
+/// The distributions of a policy in one situation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heads {
-    log_probabilities: [Vec<f64>; KNOBS],
+    categoricals: Vec<Categorical>,
+    actions: ActionSpace,
+}
+
+/// As many logits as the knobs have values together make a factored policy, as many as there are
+/// actions a joint one; `None` for any other number.
+#[must_use]
+pub fn is_joint(logits: usize, actions: &ActionSpace) -> Option<bool> {
+    if logits == actions.sizes().iter().sum::<usize>() {
+        Some(false)
+    } else if logits == actions.count() {
+        Some(true)
+    } else {
+        None
+    }
 }
 
 impl Heads {
-    /// Normalizes logits, given side by side in knob order. `libm` gives the same bits on every
-    /// platform.
+    /// Normalizes logits: all actions of the table, or the knobs' values side by side in knob order.
+    ///
+    /// # Panics
+    /// When the number of logits fits neither.
     #[must_use]
     pub fn new(logits: &[f64], actions: &ActionSpace) -> Self {
-        let mut rest = logits;
-        let log_probabilities = actions.sizes().map(|size| {
-            let (head, tail) = rest.split_at(size.min(rest.len()));
-            rest = tail;
-            log_softmax(head)
-        });
-        Self { log_probabilities }
+        let joint = is_joint(logits.len(), actions).expect("as many logits as the action space asks for");
+        let categoricals = if joint {
+            vec![Categorical::new(logits)]
+        } else {
+            let mut rest = logits;
+            let mut next = |size: usize| {
+                let (head, tail) = rest.split_at(size);
+                rest = tail;
+                Categorical::new(head)
+            };
+            actions.sizes().into_iter().map(&mut next).collect()
+        };
+        Self { categoricals, actions: actions.clone() }
     }
 
-    /// Each head's log-probabilities, in knob order.
-    pub fn iter(&self) -> impl Iterator<Item = &[f64]> {
-        self.log_probabilities.iter().map(Vec::as_slice)
+    /// The distributions: one per knob in knob order, or one.
+    #[must_use]
+    pub fn categoricals(&self) -> &[Categorical] {
+        &self.categoricals
     }
 
-    /// Log-probability of an action: the sum over its knobs.
+    fn is_joint(&self) -> bool {
+        self.categoricals.len() == 1
+    }
+
+    /// What an action of this action space chooses in each distribution.
+    ///
+    /// # Panics
+    /// When the action is not one of the space.
+    #[must_use]
+    pub fn choices(&self, action: Action) -> Vec<usize> {
+        if self.is_joint() {
+            vec![self.actions.index(action).expect("an action of this space")]
+        } else {
+            Knob::ALL.map(|knob| usize::from(action.get(knob))).to_vec()
+        }
+    }
+
+    /// The action that makes these choices.
+    fn action(&self, choices: impl Iterator<Item = usize>) -> Action {
+        let mut action = Action::default();
+        if self.is_joint() {
+            let mut choices = choices;
+            return choices.next().and_then(|index| self.actions.action(index)).unwrap_or_default();
+        }
+        for (knob, index) in Knob::ALL.into_iter().zip(choices) {
+            action.set(knob, u8::try_from(index).expect("a knob has at most 32 values"));
+        }
+        action
+    }
+
+    /// Log-probability of an action: the sum over the distributions.
     #[must_use]
     pub fn log_probability(&self, action: Action) -> f64 {
-        Knob::ALL.into_iter().zip(&self.log_probabilities).map(|(knob, head)| head[usize::from(action.get(knob))]).sum()
+        let chosen = self.choices(action);
+        self.categoricals.iter().zip(chosen).map(|(head, index)| head.log_probabilities()[index]).sum()
     }
 
     /// Draws an action.
     pub fn sample(&self, rng: &mut Pcg32) -> Action {
-        let mut action = Action::default();
-        for (knob, head) in Knob::ALL.into_iter().zip(&self.log_probabilities) {
-            let mut left = f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0);
-            let drawn = head.iter().position(|log_p| {
-                left -= libm::exp(*log_p);
-                left < 0.0
-            });
-            // Rounding can leave a sliver above the last value.
-            let index = drawn.unwrap_or(head.len() - 1);
-            action.set(knob, u8::try_from(index).expect("a knob has at most 32 values"));
-        }
-        action
+        self.action(self.categoricals.iter().map(|head| head.sample(rng)))
     }
 
     /// Draws a group of different actions. Fewer than `size` come back when the distribution has
@@ -69,33 +114,20 @@ impl Heads {
     /// The most probable action; ties go to the lowest index.
     #[must_use]
     pub fn greedy(&self) -> Action {
-        let mut action = Action::default();
-        for (knob, head) in Knob::ALL.into_iter().zip(&self.log_probabilities) {
-            let best = (0..head.len()).rev().max_by(|&a, &b| head[a].total_cmp(&head[b])).unwrap_or(0);
-            action.set(knob, u8::try_from(best).expect("a knob has at most 32 values"));
-        }
-        action
+        self.action(self.categoricals.iter().map(Categorical::greedy))
     }
 
-    /// Entropy in nats, all heads together.
+    /// Entropy in nats, all distributions together.
     #[must_use]
     pub fn entropy(&self) -> f64 {
-        self.iter().flatten().map(|log_p| -libm::exp(*log_p) * log_p).sum()
+        self.categoricals.iter().map(Categorical::entropy).sum()
     }
 
     /// Kullback-Leibler divergence from `reference` in nats, exact.
     #[must_use]
     pub fn kl(&self, reference: &Self) -> f64 {
-        let pairs = self.iter().flatten().zip(reference.iter().flatten());
-        pairs.map(|(log_p, log_q)| libm::exp(*log_p) * (log_p - log_q)).sum()
+        self.categoricals.iter().zip(&reference.categoricals).map(|(new, old)| new.kl(old)).sum()
     }
-}
-
-fn log_softmax(logits: &[f64]) -> Vec<f64> {
-    let top = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let sum: f64 = logits.iter().map(|z| libm::exp(z - top)).sum();
-    let log_sum = top + libm::log(sum);
-    logits.iter().map(|z| z - log_sum).collect()
 }
 
 #[cfg(test)]
@@ -127,7 +159,7 @@ pub(crate) mod tests {
         let mut rng = Pcg32::new(5);
         let draws = 40_000;
         let hits = (0..draws).filter(|_| heads.sample(&mut rng).decode == 0).count();
-        let expected = heads.log_probabilities[1][0].exp();
+        let expected = heads.categoricals[1].log_probabilities()[0].exp();
         assert!((hits as f64 / f64::from(draws) - expected).abs() < 0.01);
     }
 
@@ -138,5 +170,17 @@ pub(crate) mod tests {
         assert!(group.len() >= 8);
         assert!(group.iter().enumerate().all(|(i, a)| !group[..i].contains(a)));
         assert!(heads.kl(&heads).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_joint_policy_knows_the_same_actions() {
+        let space = space();
+        let logits: Vec<f64> = (0..space.count()).map(|i| f64::from(u32::try_from(i * 7 % 11).unwrap())).collect();
+        let heads = Heads::new(&logits, &space);
+        assert_eq!(heads.categoricals().len(), 1);
+        assert_eq!(heads.greedy(), space.action(logits.iter().position(|z| *z > 9.5).unwrap()).unwrap());
+        let total: f64 = (0..space.count()).map(|i| heads.log_probability(space.action(i).unwrap()).exp()).sum();
+        assert!((total - 1.0).abs() < 1e-12);
+        assert_eq!(is_joint(space.count() + 1, &space), None);
     }
 }

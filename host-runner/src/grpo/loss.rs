@@ -1,106 +1,266 @@
 //! The GRPO objective of one sample and its gradient with respect to the logits.
 //!
-//! `L = -min(ρA, clip(ρ, 1-ε, 1+ε)A) + β·KL(π || π_ref) - η·H(π)`, with `ρ = π(a)/π_old(a)`.
-//! The KL divergence and the entropy are exact sums over the heads, not estimates from samples.
+//! `L = -min(ρA, clip(ρ, 1-ε, 1+ε)A) + β·D(π, π_ref) - η·H(π)`, with `ρ = π(a)/π_old(a)`, over one
+//! or several independent categorical distributions side by side. D is the exact divergence or one
+//! of the estimates from the sampled action (J. Schulman, "Approximating KL Divergence", 2020).
 
-use super::heads::Heads;
-use controller_core::action::{Action, Knob};
+use super::categorical::Categorical;
+
+/// How far the policy has gone from the reference, with `d = log π(a) - log π_ref(a)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Divergence {
+    /// `Σ π (log π - log π_ref)` over all choices: no noise from sampling.
+    Exact,
+    /// `d`. Unbiased only in value: its gradient averages to zero.
+    K1,
+    /// `-d`, as the first published code has it: the sign is wrong, and it rewards divergence.
+    Reversed,
+    /// `d²/2`.
+    K2,
+    /// `e^{-d} + d - 1`: unbiased and never negative; that of the GRPO paper.
+    K3,
+}
 
 /// Coefficients of the objective.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Coefficients {
     /// Clip range ε of the ratio.
     pub clip: f64,
-    /// Weight β of the KL divergence from the reference policy.
+    /// Weight β of the divergence from the reference policy.
     pub kl: f64,
+    /// How it is measured.
+    pub divergence: Divergence,
     /// Weight η of the entropy bonus.
     pub entropy: f64,
+    /// What is added to each probability inside the entropy's logarithm: 0 for the entropy itself,
+    /// 1e-10 in the published code.
+    pub log_shift: f64,
 }
 
 /// One member of a group.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample<'a> {
-    /// What was tried.
-    pub action: Action,
+    /// What was chosen in each distribution.
+    pub choices: &'a [usize],
     /// Log-probability under the policy that drew it.
     pub old_log_probability: f64,
     /// Group-relative advantage.
     pub advantage: f64,
     /// The reference policy in this context.
-    pub reference: &'a Heads,
+    pub reference: &'a [Categorical],
 }
 
-/// The loss.
-#[must_use]
-pub fn value(heads: &Heads, sample: &Sample<'_>, coefficients: Coefficients) -> f64 {
-    let ratio = libm::exp(heads.log_probability(sample.action) - sample.old_log_probability);
-    let clipped = ratio.clamp(1.0 - coefficients.clip, 1.0 + coefficients.clip);
-    let surrogate = (ratio * sample.advantage).min(clipped * sample.advantage);
-    -surrogate + coefficients.kl * heads.kl(sample.reference) - coefficients.entropy * heads.entropy()
+/// The loss of one sample, part by part.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Terms {
+    /// Log-probability of what was chosen.
+    pub log_probability: f64,
+    /// Its log-probability under the reference policy.
+    pub reference_log_probability: f64,
+    /// ρ.
+    pub ratio: f64,
+    /// ρA.
+    pub surrogate: f64,
+    /// clip(ρ)A.
+    pub clipped_surrogate: f64,
+    /// D.
+    pub divergence: f64,
+    /// H, with the shift inside the logarithm.
+    pub entropy: f64,
 }
 
-/// Gradient of [`value`] with respect to the logits, side by side in knob order.
+impl Terms {
+    /// The parts of the loss of a policy, given as its distributions.
+    #[must_use]
+    pub fn of(policy: &[Categorical], sample: &Sample<'_>, coefficients: Coefficients) -> Self {
+        let log_probability = log_probability(policy, sample.choices);
+        let reference_log_probability = log_probability_of_reference(sample);
+        let ratio = libm::exp(log_probability - sample.old_log_probability);
+        let apart = log_probability - reference_log_probability;
+        let exact = || policy.iter().zip(sample.reference).map(|(new, old)| new.kl(old)).sum();
+        Self {
+            log_probability,
+            reference_log_probability,
+            ratio,
+            surrogate: ratio * sample.advantage,
+            clipped_surrogate: ratio.clamp(1.0 - coefficients.clip, 1.0 + coefficients.clip) * sample.advantage,
+            divergence: match coefficients.divergence {
+                Divergence::Exact => exact(),
+                Divergence::K1 => apart,
+                Divergence::Reversed => -apart,
+                Divergence::K2 => apart * apart / 2.0,
+                Divergence::K3 => libm::exp(-apart) + apart - 1.0,
+            },
+            entropy: policy.iter().map(|head| entropy(head, coefficients.log_shift)).sum(),
+        }
+    }
+
+    /// The clipped branch is the smaller one, so the ratio pushes no further.
+    #[must_use]
+    pub fn is_clipped(&self) -> bool {
+        self.clipped_surrogate < self.surrogate
+    }
+
+    /// `-min(ρA, clip(ρ)A)`.
+    #[must_use]
+    pub fn policy_loss(&self) -> f64 {
+        -self.surrogate.min(self.clipped_surrogate)
+    }
+
+    /// The loss.
+    #[must_use]
+    pub fn total(&self, coefficients: Coefficients) -> f64 {
+        self.policy_loss() + coefficients.kl * self.divergence - coefficients.entropy * self.entropy
+    }
+}
+
+/// Gradient of [`Terms::total`] with respect to the logits, all distributions side by side. At the
+/// very edge of the clip the unclipped branch counts.
 #[must_use]
-pub fn gradient(heads: &Heads, sample: &Sample<'_>, coefficients: Coefficients) -> Vec<f64> {
-    let ratio = libm::exp(heads.log_probability(sample.action) - sample.old_log_probability);
-    let beyond = if sample.advantage > 0.0 { ratio > 1.0 + coefficients.clip } else { ratio < 1.0 - coefficients.clip };
+pub fn gradient(policy: &[Categorical], sample: &Sample<'_>, coefficients: Coefficients) -> Vec<f64> {
+    let terms = Terms::of(policy, sample, coefficients);
     // d(-ρA)/dz = -ρA (onehot - p), and nothing where the clipped branch is the smaller one.
-    let push = if beyond { 0.0 } else { ratio * sample.advantage };
+    let push = if terms.is_clipped() { 0.0 } else { terms.surrogate };
+    let apart = terms.log_probability - terms.reference_log_probability;
+    // Estimates from the sampled action move with its log-probability: dD/dz = slope·(onehot - p).
+    let slope = match coefficients.divergence {
+        Divergence::Exact => 0.0,
+        Divergence::K1 => 1.0,
+        Divergence::Reversed => -1.0,
+        Divergence::K2 => apart,
+        Divergence::K3 => 1.0 - libm::exp(-apart),
+    };
+    let exact = coefficients.divergence == Divergence::Exact;
     let mut out = Vec::new();
-    for ((knob, head), reference) in Knob::ALL.into_iter().zip(heads.iter()).zip(sample.reference.iter()) {
-        let chosen = usize::from(sample.action.get(knob));
-        let kl: f64 = head.iter().zip(reference).map(|(lp, lq)| libm::exp(*lp) * (lp - lq)).sum();
-        let entropy: f64 = head.iter().map(|lp| -libm::exp(*lp) * lp).sum();
-        for (index, (log_p, log_q)) in head.iter().zip(reference).enumerate() {
+    for ((head, reference), &chosen) in policy.iter().zip(sample.reference).zip(sample.choices) {
+        let kl = if exact { head.kl(reference) } else { 0.0 };
+        let shift = coefficients.log_shift;
+        let mean: f64 = head.log_probabilities().iter().map(|log_p| libm::exp(*log_p) * surprise(*log_p, shift)).sum();
+        let pairs = head.log_probabilities().iter().zip(reference.log_probabilities());
+        for (index, (log_p, log_q)) in pairs.enumerate() {
             let p = libm::exp(*log_p);
             let onehot = if index == chosen { 1.0 } else { 0.0 };
-            out.push(
-                -push * (onehot - p)
-                    + coefficients.kl * p * (log_p - log_q - kl)
-                    + coefficients.entropy * p * (log_p + entropy),
-            );
+            let pull =
+                if exact { coefficients.kl * p * (log_p - log_q - kl) } else { coefficients.kl * slope * (onehot - p) };
+            out.push(-push * (onehot - p) + pull + coefficients.entropy * p * (surprise(*log_p, shift) - mean));
         }
     }
     out
 }
 
+fn log_probability(policy: &[Categorical], choices: &[usize]) -> f64 {
+    policy.iter().zip(choices).map(|(head, &index)| head.log_probabilities()[index]).sum()
+}
+
+fn log_probability_of_reference(sample: &Sample<'_>) -> f64 {
+    log_probability(sample.reference, sample.choices)
+}
+
+/// `-Σ p log(p + shift)`.
+fn entropy(head: &Categorical, shift: f64) -> f64 {
+    if shift == 0.0 {
+        return head.entropy();
+    }
+    let term = |log_p: &f64| {
+        let p = libm::exp(*log_p);
+        -p * libm::log(p + shift)
+    };
+    head.log_probabilities().iter().map(term).sum()
+}
+
+/// Derivative of `p log(p + shift)` with respect to p; without shift `log p`, its constant 1 cancels.
+fn surprise(log_p: f64, shift: f64) -> f64 {
+    if shift == 0.0 {
+        return log_p;
+    }
+    let p = libm::exp(log_p);
+    libm::log(p + shift) + p / (p + shift)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::heads::Heads;
     use super::super::heads::tests::{LOGITS, space};
     use super::*;
+    use controller_core::action::Action;
+
+    const DIVERGENCES: [Divergence; 5] =
+        [Divergence::Exact, Divergence::K1, Divergence::Reversed, Divergence::K2, Divergence::K3];
+
+    fn heads(logits: &[f64]) -> Heads {
+        Heads::new(logits, &space())
+    }
 
     #[test]
     fn gradient_equals_finite_differences_on_both_sides_of_the_clip() {
-        let reference = Heads::new(&[0.1; 10], &space());
-        let coefficients = Coefficients { clip: 0.2, kl: 0.3, entropy: 0.05 };
-        let action = Action { prefill: 1, decode: 2, batch: 0, depth: 1, fan: 0 };
-        let log_p = Heads::new(&LOGITS, &space()).log_probability(action);
+        let reference = heads(&[0.1, 0.4, -0.3, 0.2, 0.0, 0.9, 0.1, -0.2, 0.3, 0.0]);
+        let choices = [1, 2, 0, 1, 0];
+        let log_p = log_probability(heads(&LOGITS).categoricals(), &choices);
         for (shift, advantage) in [(0.05, 1.3), (-0.05, -0.7), (-0.5, 1.0), (0.5, 1.0), (0.5, -1.0), (-0.5, -1.0)] {
-            let sample = Sample { action, old_log_probability: log_p + shift, advantage, reference: &reference };
-            let analytic = gradient(&Heads::new(&LOGITS, &space()), &sample, coefficients);
-            for i in 0..LOGITS.len() {
-                let at = |by: f64| {
-                    let mut logits = LOGITS;
-                    logits[i] += by;
-                    value(&Heads::new(&logits, &space()), &sample, coefficients)
-                };
-                let numeric = (at(1e-6) - at(-1e-6)) / 2e-6;
-                assert!((numeric - analytic[i]).abs() < 1e-6, "shift {shift}, logit {i}: {numeric} {}", analytic[i]);
+            for divergence in DIVERGENCES {
+                for log_shift in [0.0, 1e-3] {
+                    let coefficients = Coefficients { clip: 0.2, kl: 0.3, divergence, entropy: 0.05, log_shift };
+                    let sample = Sample {
+                        choices: &choices,
+                        old_log_probability: log_p + shift,
+                        advantage,
+                        reference: reference.categoricals(),
+                    };
+                    let analytic = gradient(heads(&LOGITS).categoricals(), &sample, coefficients);
+                    for i in 0..LOGITS.len() {
+                        let at = |by: f64| {
+                            let mut logits = LOGITS;
+                            logits[i] += by;
+                            Terms::of(heads(&logits).categoricals(), &sample, coefficients).total(coefficients)
+                        };
+                        let numeric = (at(1e-6) - at(-1e-6)) / 2e-6;
+                        let apart = (numeric - analytic[i]).abs();
+                        assert!(apart < 1e-6, "{divergence:?}, shift {shift}, logit {i}: {numeric} {}", analytic[i]);
+                    }
+                }
             }
         }
     }
 
     #[test]
     fn the_clip_stops_the_push() {
-        let heads = Heads::new(&LOGITS, &space());
+        let heads = heads(&LOGITS);
         let action = Action::default();
+        let choices = heads.choices(action);
         let sample = Sample {
-            action,
+            choices: &choices,
             old_log_probability: heads.log_probability(action) - 1.0,
             advantage: 1.0,
-            reference: &heads,
+            reference: heads.categoricals(),
         };
-        let still = gradient(&heads, &sample, Coefficients { clip: 0.2, kl: 0.0, entropy: 0.0 });
+        let only_ratio =
+            Coefficients { clip: 0.2, kl: 0.0, divergence: Divergence::Exact, entropy: 0.0, log_shift: 0.0 };
+        let still = gradient(heads.categoricals(), &sample, only_ratio);
         assert!(still.iter().all(|g| *g == 0.0));
+    }
+
+    #[test]
+    fn the_estimates_average_to_the_divergence() {
+        // Σ_a π(a)·estimate(a) is exact for k1 and k3.
+        let (policy, reference) = ([Categorical::new(&[0.3, -1.0, 0.8])], [Categorical::new(&[0.0, 0.5, 0.1])]);
+        let mean = |divergence| -> f64 {
+            let coefficients = Coefficients { clip: 0.2, kl: 1.0, divergence, entropy: 0.0, log_shift: 0.0 };
+            let at = |index: usize| {
+                let (choices, log_p) = ([index], policy[0].log_probabilities()[index]);
+                let sample =
+                    Sample { choices: &choices, old_log_probability: log_p, advantage: 0.0, reference: &reference };
+                libm::exp(log_p) * Terms::of(&policy, &sample, coefficients).divergence
+            };
+            (0..3).map(at).sum()
+        };
+        let exact = policy[0].kl(&reference[0]);
+        for (divergence, expected) in [
+            (Divergence::Exact, exact),
+            (Divergence::K1, exact),
+            (Divergence::K3, exact),
+            (Divergence::Reversed, -exact),
+        ] {
+            assert!((mean(divergence) - expected).abs() < 1e-14, "{divergence:?}");
+        }
     }
 }

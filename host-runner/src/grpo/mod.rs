@@ -7,16 +7,18 @@
 //! | module | role |
 //! |---|---|
 //! | [`network`] | the multilayer perceptron, forward and backward |
-//! | [`heads`] | one categorical distribution per knob |
+//! | [`categorical`] | one distribution over choices |
+//! | [`heads`] | the policy's distributions: one per knob, or one over all actions |
 //! | [`advantage`] | rewards of a group to advantages |
 //! | [`layout`] | what the policy looks at |
-//! | [`loss`] | clipped ratio, exact KL, entropy: value and gradient |
+//! | [`loss`] | clipped ratio, divergence, entropy: value and gradient |
 //! | [`optimizer`] | Adam |
 //! | [`rollout`] | contexts, groups and their rewards in the simulator |
 //! | [`trainer`] | the loop |
 //! | [`checkpoint`] | what is saved |
 
 pub mod advantage;
+pub mod categorical;
 pub mod checkpoint;
 pub mod heads;
 pub mod layout;

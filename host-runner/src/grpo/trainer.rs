@@ -1,10 +1,10 @@
 //! The training loop: many contexts side by side, groups, advantages, several epochs of updates.
 
-use super::advantage::{Scaling, group_relative};
+use super::advantage::{group_relative, grpo};
 use super::checkpoint::{Checkpoint, VERSION};
 use super::heads::Heads;
 use super::layout::real_input;
-use super::loss::{Coefficients, Sample, gradient};
+use super::loss::{Coefficients, Divergence, Sample, gradient};
 use super::network::Network;
 use super::optimizer::Adam;
 use super::rollout::{Context, Group, World};
@@ -177,7 +177,10 @@ impl Trainer {
     fn samples(groups: &[Group], noise_floor: f64) -> Vec<(usize, usize, f64)> {
         let mut samples = Vec::new();
         for (number, group) in groups.iter().enumerate() {
-            let advantages = group_relative(&group.rewards, Scaling { noise_floor });
+            // A policy so narrow that it draws one action only has nothing to compare it with; its
+            // group still counts for divergence and entropy.
+            let advantages =
+                group_relative(&group.rewards, grpo(noise_floor)).unwrap_or_else(|_| vec![0.0; group.rewards.len()]);
             samples.extend(advantages.into_iter().enumerate().map(|(member, a)| (number, member, a)));
         }
         samples
@@ -186,8 +189,13 @@ impl Trainer {
     fn update(&mut self, groups: &[Group], samples: &[(usize, usize, f64)], references: &[Heads]) -> f64 {
         let left = 1.0 - f64::from(self.iteration) / f64::from(self.plan.iterations.max(1));
         let learning_rate = self.plan.learning_rate * (0.1 + 0.9 * left.max(0.0));
-        let coefficients =
-            Coefficients { clip: self.plan.clip, kl: self.plan.kl, entropy: self.plan.entropy * left.max(0.0) };
+        let coefficients = Coefficients {
+            clip: self.plan.clip,
+            kl: self.plan.kl,
+            divergence: Divergence::Exact,
+            entropy: self.plan.entropy * left.max(0.0),
+            log_shift: 0.0,
+        };
         let mut order = samples.to_vec();
         let size = order.len().div_ceil(self.plan.minibatches.max(1)).max(1);
         let mut norms = Vec::new();
@@ -200,12 +208,12 @@ impl Trainer {
                     let activations = self.network.forward(&real_input(&group.observation));
                     let heads = Heads::new(&activations.logits, &self.world.profile.actions);
                     let sample = Sample {
-                        action: group.actions[member],
+                        choices: &heads.choices(group.actions[member]),
                         old_log_probability: group.log_probabilities[member],
                         advantage,
-                        reference: &references[number],
+                        reference: references[number].categoricals(),
                     };
-                    let mut logit_gradient = gradient(&heads, &sample, coefficients);
+                    let mut logit_gradient = gradient(heads.categoricals(), &sample, coefficients);
                     for g in &mut logit_gradient {
                         *g /= batch.len() as f64;
                     }

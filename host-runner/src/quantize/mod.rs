@@ -5,8 +5,9 @@
 //! calibration observations and the bound of its accumulators allow. Rounding is to nearest, halves away
 //! from zero, here; the requantization inside the policy rounds halves up.
 
+use crate::grpo::categorical::Categorical;
 use crate::grpo::checkpoint::Checkpoint;
-use crate::grpo::heads::Heads as Distribution;
+use crate::grpo::heads::{Heads as Distribution, is_joint};
 use crate::grpo::layout::{INPUT_BITS, real_input};
 use crate::grpo::network::{Layer, Network};
 use controller_core::action::{KNOBS, Knob};
@@ -35,6 +36,16 @@ pub enum FreezeError {
         /// The shift it would need.
         shift: i32,
     },
+    /// A network whose logits fit neither one head per knob nor the whole action table.
+    #[error("the network has {logits} logits, the action space asks for {factored} (factored) or {joint} (joint)")]
+    Logits {
+        /// Logits of the network.
+        logits: usize,
+        /// Values of all knobs together.
+        factored: usize,
+        /// Actions of the table.
+        joint: usize,
+    },
     /// A text or list that is too long for the image's header.
     #[error("{0} does not fit the image header; shorten it")]
     HeaderField(&'static str),
@@ -60,6 +71,11 @@ pub struct Fidelity {
     pub same_choice: [f64; KNOBS],
     /// Largest probability that the trained policy loses by a changed choice of one head.
     pub worst_loss: f64,
+    /// Total variation distance between the trained policy's probabilities and the frozen one's, of
+    /// the head that differs most: mean over the observations.
+    pub mean_distance: f64,
+    /// The same at worst.
+    pub worst_distance: f64,
     /// Activations that hit the top of 13 bits, of all computed.
     pub saturated: f64,
 }
@@ -177,6 +193,12 @@ fn header(
     logit_bits: u8,
     goldens: usize,
 ) -> Result<Header, FreezeError> {
+    let logits = layers.last().map_or(0, |layer| layer.biases.len());
+    let joint = is_joint(logits, &checkpoint.actions).ok_or_else(|| FreezeError::Logits {
+        logits,
+        factored: checkpoint.actions.sizes().iter().sum(),
+        joint: checkpoint.actions.count(),
+    })?;
     let hidden = layers.iter().take(layers.len() - 1).map(|layer| {
         let units = u16::try_from(layer.biases.len()).map_err(|_| FreezeError::HeaderField("the width of a layer"))?;
         Ok(LayerShape { units, shift: layer.shift })
@@ -188,7 +210,7 @@ fn header(
             .map_err(|_| FreezeError::HeaderField("the observation"))?,
         actions: checkpoint.actions.clone(),
         hidden: heapless::Vec::from_slice(&hidden).map_err(|_| FreezeError::HeaderField("the list of layers"))?,
-        heads: Heads::Factored,
+        heads: if joint { Heads::Joint } else { Heads::Factored },
         logit_bits,
         reward: checkpoint.reward,
         provenance: Provenance {
@@ -215,16 +237,23 @@ fn compare(
     let mut same_action = 0usize;
     let mut same_choice = [0usize; KNOBS];
     let mut worst_loss = 0.0f64;
+    let mut distances = Vec::with_capacity(observations.len());
     for observation in observations {
         let logits = checkpoint.network.forward(&real_input(observation)).logits;
         let trained = Distribution::new(&logits, &checkpoint.actions);
+        let frozen = Distribution::new(&real_logits(&policy, observation), &checkpoint.actions);
         let (expected, found) = (trained.greedy(), policy.decide(observation));
         same_action += usize::from(expected == found);
-        for ((count, knob), head) in same_choice.iter_mut().zip(Knob::ALL).zip(trained.iter()) {
+        for (count, knob) in same_choice.iter_mut().zip(Knob::ALL) {
             *count += usize::from(expected.get(knob) == found.get(knob));
-            let probability = |index: u8| libm::exp(head[usize::from(index)]);
-            worst_loss = worst_loss.max(probability(expected.get(knob)) - probability(found.get(knob)));
         }
+        let choices = trained.choices(expected).into_iter().zip(trained.choices(found));
+        for (head, (wanted, taken)) in trained.categoricals().iter().zip(choices) {
+            let probability = |index: usize| libm::exp(head.log_probabilities()[index]);
+            worst_loss = worst_loss.max(probability(wanted) - probability(taken));
+        }
+        let pairs = trained.categoricals().iter().zip(frozen.categoricals());
+        distances.push(pairs.map(|(a, b): (&Categorical, _)| a.distance(b)).fold(0.0, f64::max));
     }
     let count = observations.len() as f64;
     Ok(Fidelity {
@@ -232,8 +261,19 @@ fn compare(
         same_action: same_action as f64 / count,
         same_choice: same_choice.map(|n| n as f64 / count),
         worst_loss,
+        mean_distance: distances.iter().sum::<f64>() / count,
+        worst_distance: distances.iter().copied().fold(0.0, f64::max),
         saturated: saturated_share(layers, observations),
     })
+}
+
+/// The logits of a frozen policy in the units of the trained one.
+#[must_use]
+pub fn real_logits(policy: &Policy<'_>, observation: &[i16]) -> Vec<f64> {
+    let unit = 0.5f64.powi(i32::from(policy.image().header().logit_bits));
+    let mut logits = Vec::new();
+    policy.for_each_logit(observation, |logit| logits.push(f64::from(logit) * unit));
+    logits
 }
 
 /// Share of hidden activations at the top of 13 bits, by running the integer layers here.
@@ -310,6 +350,7 @@ mod tests {
                 assert!(share >= 0.995, "seed {seed}: {fidelity:?}");
             }
             assert!(fidelity.worst_loss < 0.03, "{fidelity:?}");
+            assert!(fidelity.mean_distance < 0.01 && fidelity.worst_distance < 0.1, "{fidelity:?}");
         }
     }
 

@@ -10,6 +10,7 @@
 //! | [`baseline`] | searches and policies to beat |
 //! | [`search`] | finding a good setting in few pulls |
 //! | [`quantize`] | the only door from floats to integers |
+//! | [`eval`] | governors and policies side by side |
 //! | [`verify`] | conformance against files of cases |
 //! | [`report`] | tables and figures |
 //! | [`input_file`] | reading what a user points at |
@@ -19,6 +20,7 @@ pub mod atomic_file;
 pub mod baseline;
 pub mod cli;
 pub mod env;
+pub mod eval;
 pub mod grpo;
 pub mod input_file;
 pub mod llm;

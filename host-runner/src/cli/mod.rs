@@ -4,6 +4,7 @@
 //! progress and logs go to stderr. Exit codes: 0 done, 1 a result or verification failed, 2 usage
 //! or environment.
 
+mod eval;
 mod freeze;
 mod output;
 mod run;
@@ -35,6 +36,7 @@ enum Command {
     Run(run::Arguments),
     Train(train::Arguments),
     Freeze(freeze::Arguments),
+    Eval(eval::Arguments),
     Search(search::Arguments),
     Verify(verify::Arguments),
 }
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run::run(run, format),
         Command::Train(train) => train::run(train, format),
         Command::Freeze(freeze) => freeze::run(freeze, format),
+        Command::Eval(eval) => eval::run(eval, format),
         Command::Search(search) => search::run(search, format),
         Command::Verify(verify) => verify::run(verify, format),
     };

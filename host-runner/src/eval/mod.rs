@@ -2,6 +2,8 @@
 //!
 //! | module | role |
 //! |---|---|
+//! | [`closed_loop`] | on the simulated board, scenario by scenario |
 //! | [`prototype`] | on the temperatures of a published training log, under its own reward |
 
+pub mod closed_loop;
 pub mod prototype;

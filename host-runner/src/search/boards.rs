@@ -33,30 +33,43 @@ impl Prior {
     /// the known time and energy of the objective's reference arm, so that only ratios are imagined.
     #[must_use]
     pub fn costs(&self, arms: &[Arm], objective: &Objective, seed: u64) -> Vec<Vec<f64>> {
+        self.on_boards(arms, objective, seed, |outcomes| {
+            arms.iter().zip(outcomes).map(|(arm, outcome)| objective.cost(*arm, *outcome)).collect()
+        })
+    }
+
+    /// Energy of a batch at the hungriest arm, J, one number per imagined board.
+    #[must_use]
+    pub fn hungriest_batch_j(&self, arms: &[Arm], objective: &Objective, seed: u64) -> Vec<f64> {
+        self.on_boards(arms, objective, seed, |outcomes| {
+            outcomes.iter().map(|outcome| outcome.energy_j).fold(0.0, f64::max)
+        })
+    }
+
+    /// What all arms do on every imagined board, seen through `view`.
+    fn on_boards<T>(&self, arms: &[Arm], objective: &Objective, seed: u64, view: impl Fn(&[Outcome]) -> T) -> Vec<T> {
         let mut random = Generator::new(seed);
-        let range = arms
-            .iter()
-            .map(|arm| arm.clock_ghz)
-            .fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), f| (low.min(f), high.max(f)));
+        let clocks = arms.iter().map(|arm| arm.clock_ghz);
+        let range = clocks.fold((f64::INFINITY, 0.0), |(low, high): (f64, f64), f| (low.min(f), high.max(f)));
         let board = |_| match self {
-            Self::Generic => costs(arms, objective, FewParameters::draw(range, objective, &mut random)),
+            Self::Generic => view(&outcomes(arms, objective, FewParameters::draw(range, objective, &mut random))),
             Self::Board(profile) => {
-                let varied = vary(profile, &mut random);
-                costs(arms, objective, |arm: Arm| logged(&varied, arm))
+                let varied = vary(profile, 1.0, &mut random);
+                view(&outcomes(arms, objective, |arm: Arm| full_batch(&varied, arm, varied.layers)))
             }
         };
         (0..BOARDS).map(board).collect()
     }
 }
 
-/// Costs on one board, scaled to the reference.
-fn costs(arms: &[Arm], objective: &Objective, board: impl Fn(Arm) -> Outcome) -> Vec<f64> {
+/// What all arms do on one board, scaled to the reference.
+fn outcomes(arms: &[Arm], objective: &Objective, board: impl Fn(Arm) -> Outcome) -> Vec<Outcome> {
     let (there, known) = (board(objective.reference), objective.at_reference);
     let scaled = |outcome: Outcome| Outcome {
         energy_j: outcome.energy_j / there.energy_j * known.energy_j,
         latency_s: outcome.latency_s / there.latency_s * known.latency_s,
     };
-    arms.iter().map(|arm| objective.cost(*arm, scaled(board(*arm)))).collect()
+    arms.iter().map(|arm| scaled(board(*arm))).collect()
 }
 
 /// A board in nine numbers, in units of its own launch floor.
@@ -112,10 +125,11 @@ impl FewParameters {
     }
 }
 
-/// The same board in another session: single parameters off by some percent.
-fn vary(profile: &Profile, random: &mut Generator) -> Profile {
+/// A board like this one: single parameters off by some percent, as between sessions; `spread` 5 makes it another board.
+#[must_use]
+pub fn vary(profile: &Profile, spread: f64, random: &mut Generator) -> Profile {
     let mut varied = profile.clone();
-    let mut factor = |sd: f64| (sd * random.normal()).exp();
+    let mut factor = |sd: f64| (spread * sd * random.normal().clamp(-2.0, 2.0)).exp();
     let decode = &mut varied.decode;
     decode.floor_s *= factor(0.03);
     decode.gpu_s_ghz *= factor(0.05);
@@ -131,18 +145,20 @@ fn vary(profile: &Profile, random: &mut Generator) -> Profile {
     varied
 }
 
-/// A batch of the published sweeps on a profile.
-fn logged(profile: &Profile, arm: Arm) -> Outcome {
+/// A full batch of the published sweeps on a profile at a depth, without noise.
+#[must_use]
+pub fn full_batch(profile: &Profile, arm: Arm, depth: u32) -> Outcome {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "clocks and batches are small and positive"
     )]
-    let (khz, batch, tokens) = ((arm.clock_ghz * 1e6) as u32, arm.batch as u32, (arm.batch * PROMPT_TOKENS) as u32);
+    let (khz, batch, tokens) =
+        ((arm.clock_ghz * 1e6).round() as u32, arm.batch as u32, (arm.batch * PROMPT_TOKENS) as u32);
     let die_c = profile.power.leakage.reference_c;
-    let step_s = latency::decode_step_seconds(profile, khz, batch, profile.layers, 1.0);
-    let prefill_s = latency::prefill_seconds(profile, khz, batch, tokens, profile.layers);
-    let decode_w = power::decode_watts(profile, khz, batch, profile.layers, step_s, die_c);
+    let step_s = latency::decode_step_seconds(profile, khz, batch, depth, 1.0);
+    let prefill_s = latency::prefill_seconds(profile, khz, batch, tokens, depth);
+    let decode_w = power::decode_watts(profile, khz, batch, depth, step_s, die_c);
     Outcome {
         energy_j: decode_w * STEPS * step_s + power::prefill_watts(profile, khz, die_c) * prefill_s,
         latency_s: STEPS * step_s + prefill_s,

@@ -10,6 +10,7 @@ use crate::eval::prototype::log::TrainingLog;
 use crate::eval::prototype::table::Table;
 use crate::eval::prototype::{Score, scores};
 use crate::report::figure::{Figure, Line, Panel};
+use crate::report::manifest::Manifest;
 use crate::report::table;
 use crate::verify::plant;
 use anyhow::Context as _;
@@ -30,6 +31,8 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         .with_context(|| format!("cannot fit the session of {}", path.display()))?;
     let file = options.out.join("prototype.png");
     drop(AtomicFile::create(&file)?);
+    Manifest::of("eval prototype", options.seed, &[path, &options.board])?
+        .write(&options.out.join("prototype.manifest.json"))?;
 
     let started = Instant::now();
     let plan = Plan { seed: options.seed, ..Plan::default() };

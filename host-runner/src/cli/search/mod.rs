@@ -1,5 +1,6 @@
 //! `energyllm search`: find a good setting in few evaluations.
 
+mod live;
 mod replay;
 
 use super::{Format, Outcome};
@@ -14,11 +15,13 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum How {
+    Live(live::Arguments),
     Replay(replay::Arguments),
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     match &arguments.how {
+        How::Live(live) => live::run(live, format),
         How::Replay(replay) => replay::run(replay, format),
     }
 }

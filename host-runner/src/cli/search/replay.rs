@@ -6,6 +6,7 @@ use crate::atomic_file::AtomicFile;
 use crate::env::profile::BoardProfile;
 use crate::env::replay::{Replay, Selection};
 use crate::input_file;
+use crate::report::manifest::Manifest;
 use crate::report::table::Table;
 use crate::search::experiment::{Algorithm, GOOD_WITHIN, Plan, Searches, run as search};
 use crate::search::figure;
@@ -117,6 +118,9 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let replay = Replay::new(&log, &profile.gpu_clock_khz, options.arms, options.lambda, options.noise)
         .with_context(|| format!("cannot replay {}", options.grid.display()))?;
     drop(AtomicFile::create(&options.figure)?);
+    Manifest::of("search replay", options.seed, &[&options.grid, &options.board])
+        .with_context(unreadable)?
+        .write(&options.figure.with_extension("manifest.json"))?;
 
     let started = Instant::now();
     let plan =

@@ -46,6 +46,13 @@ impl Score {
         self.efficiency - self.penalty()
     }
 
+    /// `H·T + (1-H)·EDP·T`: what [`step`] counts above its switch and [`early_exit`] blends in.
+    #[must_use]
+    pub fn work(&self) -> f64 {
+        let Self { headroom, throughput, edp_efficiency, .. } = self;
+        headroom * throughput + (1.0 - headroom) * edp_efficiency * throughput
+    }
+
     fn finite(self) -> Result<Self, RewardError> {
         if self.total().is_finite() { Ok(self) } else { Err(RewardError::NotFinite("the reward")) }
     }
@@ -129,12 +136,6 @@ fn saved(outcome: &Outcome<f64>, range: Range<f64>) -> Result<f64, RewardError> 
     Ok(((range.high - energy) / (range.high - range.low)).clamp(0.0, 1.0))
 }
 
-/// `H·T + (1-H)·EDP·T`.
-fn work(score: &Score) -> f64 {
-    let Score { headroom, throughput, edp_efficiency, .. } = score;
-    headroom * throughput + (1.0 - headroom) * edp_efficiency * throughput
-}
-
 /// The unified reward.
 pub fn unified(rule: &Unified<f64>, outcome: &Outcome<f64>) -> Result<Score, RewardError> {
     let (score, _) = terms(&rule.published, outcome)?;
@@ -153,7 +154,7 @@ pub fn unified(rule: &Unified<f64>, outcome: &Outcome<f64>) -> Result<Score, Rew
 pub fn step(rule: &Step<f64>, outcome: &Outcome<f64>) -> Result<Score, RewardError> {
     let (score, _) = terms(&rule.published, outcome)?;
     let saved = saved(outcome, rule.energy)?;
-    let efficiency = if score.headroom <= SWITCH { saved } else { work(&score) };
+    let efficiency = if score.headroom <= SWITCH { saved } else { score.work() };
     Score { efficiency, energy_saved: Some(saved), ..score }.finite()
 }
 
@@ -162,7 +163,7 @@ pub fn early_exit(rule: &EarlyExit<f64>, outcome: &Outcome<f64>) -> Result<Score
     let (score, headroom) = terms(&rule.published, outcome)?;
     let saved = saved(outcome, rule.energy)?;
     let share = 1.0 / (1.0 + libm::exp(-10.0 * (score.headroom - SWITCH)));
-    let efficiency = share * work(&score) + (1.0 - share) * saved;
+    let efficiency = share * score.work() + (1.0 - share) * saved;
     let quality = match outcome.entropy {
         Some(entropy) if rule.entropy_full > 0.0 => {
             let depth = f64::from(outcome.depth.ok_or(RewardError::Missing("the depth of the batch"))?);

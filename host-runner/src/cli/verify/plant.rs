@@ -1,25 +1,13 @@
-//! `energyllm verify`: conformance against files of recorded truth.
+//! `energyllm verify plant`: a log through the simulated board.
 
-use super::output::{Object, print};
-use super::{Format, Outcome};
+use super::super::output::{Object, print};
+use super::super::{Format, Outcome};
 use crate::env::profile::BoardProfile;
 use crate::input_file;
 use crate::verify::plant;
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use clap::Args;
 use std::path::PathBuf;
-
-/// Check parts of the system against recorded truth.
-#[derive(Debug, Args)]
-pub struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Debug, Subcommand)]
-enum What {
-    Plant(Plant),
-}
 
 /// Replay a log through the simulated board and compare times, energies and temperatures.
 ///
@@ -28,7 +16,7 @@ enum What {
 /// and printed; exit code 1 when a limit is not kept.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: energyllm verify plant online_training.csv --json")]
-struct Plant {
+pub struct Plant {
     /// The log.
     log: PathBuf,
     /// Board profile.
@@ -45,13 +33,7 @@ struct Plant {
     gap: Option<f64>,
 }
 
-pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
-    match &arguments.what {
-        What::Plant(plant) => run_plant(plant, format),
-    }
-}
-
-fn run_plant(options: &Plant, format: Format) -> anyhow::Result<Outcome> {
+pub fn run(options: &Plant, format: Format) -> anyhow::Result<Outcome> {
     let within = |name: &str, value: Option<f64>, low: f64, high: f64| match value {
         Some(value) if !(low..=high).contains(&value) => {
             Err(anyhow::anyhow!("{name} must lie between {low} and {high}, not {value}"))

@@ -1,0 +1,29 @@
+//! `energyllm verify`: conformance against files of recorded truth.
+
+mod cases;
+mod plant;
+
+use super::{Format, Outcome};
+use clap::{Args, Subcommand};
+
+/// Check parts of the system against recorded truth.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Plant(plant::Plant),
+    Reward(cases::Reward),
+    Grpo(cases::Grpo),
+}
+
+pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+    match &arguments.what {
+        What::Plant(options) => plant::run(options, format),
+        What::Reward(options) => cases::reward(options, format),
+        What::Grpo(options) => cases::grpo(options, format),
+    }
+}

@@ -146,8 +146,16 @@ pub enum Reason {
     ThermalHold,
     /// Power above its limit: clocks capped.
     PowerCap,
-    /// Temperature missing or too old: safest action.
+    /// Temperature missing or too old: safest action. Or power is, and its limit cannot be watched: clocks capped.
     StaleTelemetry,
+    /// The temperature stays the same although power has moved: safest action.
+    StuckSensor,
+    /// A knob may not move that fast.
+    Pace,
+    /// The governor is compared with the static setting, whose turn it is.
+    StaticProbe,
+    /// The governor has been measured to be worse than the static setting.
+    StaticFallback,
 }
 
 impl fmt::Display for Reason {
@@ -161,6 +169,10 @@ impl fmt::Display for Reason {
             Self::ThermalHold => "thermal hold",
             Self::PowerCap => "power cap",
             Self::StaleTelemetry => "stale telemetry",
+            Self::StuckSensor => "stuck sensor",
+            Self::Pace => "pace of a knob",
+            Self::StaticProbe => "static probe",
+            Self::StaticFallback => "static fallback",
         })
     }
 }
@@ -243,6 +255,21 @@ impl ActionSpace {
             batch: *self.batch.get(usize::from(action.batch))?,
             depth: *self.depth.get(usize::from(action.depth))?,
             fan_pwm: *self.fan_pwm.get(usize::from(action.fan))?,
+        })
+    }
+
+    /// The action with exactly these values, or the first knob that does not have its value.
+    pub fn find(&self, setting: &Setting) -> Result<Action, Knob> {
+        fn index<T: PartialEq + Copy>(values: &[T], wanted: T, knob: Knob) -> Result<u8, Knob> {
+            let found = values.iter().position(|value| *value == wanted);
+            found.and_then(|index| u8::try_from(index).ok()).ok_or(knob)
+        }
+        Ok(Action {
+            prefill: index(&self.prefill_khz, setting.prefill.0, Knob::Prefill)?,
+            decode: index(&self.decode_khz, setting.decode.0, Knob::Decode)?,
+            batch: index(&self.batch, setting.batch, Knob::Batch)?,
+            depth: index(&self.depth, setting.depth, Knob::Depth)?,
+            fan: index(&self.fan_pwm, setting.fan_pwm, Knob::Fan)?,
         })
     }
 
@@ -333,7 +360,7 @@ pub(crate) mod tests {
         for index in 0..space.count() {
             let action = space.action(index).unwrap();
             assert_eq!(space.index(action), Some(index));
-            assert!(space.setting(action).is_some());
+            assert_eq!(space.find(&space.setting(action).unwrap()), Ok(action));
         }
         assert_eq!(space.action(space.count()), None);
     }
@@ -351,6 +378,14 @@ pub(crate) mod tests {
         };
         assert_eq!(space.count(), 3872);
         assert_eq!(space.index(Action { prefill: 7, decode: 6, batch: 31, depth: 0, fan: 0 }), Some(2687));
+    }
+
+    #[test]
+    fn find_names_the_knob() {
+        let space = small_space();
+        let setting = space.setting(space.safest()).unwrap();
+        assert_eq!(space.find(&Setting { batch: 7, ..setting }), Err(Knob::Batch));
+        assert_eq!(space.find(&Setting { fan_pwm: 7, ..setting }), Err(Knob::Fan));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::reward::service::Service;
 use crate::reward::step::Step;
 use crate::reward::unified::Unified;
 use crate::reward::{Reward, RewardError, Variant};
-use crate::supervisor::{Limits, LimitsError, State, Supervisor};
+use crate::supervisor::{Fallback, FallbackError, FallbackRule, Limits, LimitsError, State, Supervisor};
 use crate::telemetry::{Measurement, Reading, Telemetry};
 use crate::time::Instant;
 use core::fmt;
@@ -70,6 +70,8 @@ pub enum ControllerError {
     Limits(LimitsError),
     /// The reward is unusable.
     Reward(RewardError),
+    /// The fallback is unusable.
+    Fallback(FallbackError),
 }
 
 impl fmt::Display for ControllerError {
@@ -78,6 +80,7 @@ impl fmt::Display for ControllerError {
             Self::Actions(error) => write!(f, "action space: {error}"),
             Self::Limits(error) => write!(f, "limits: {error}"),
             Self::Reward(error) => write!(f, "reward: {error}"),
+            Self::Fallback(error) => write!(f, "fallback: {error}"),
         }
     }
 }
@@ -157,6 +160,15 @@ impl<G: Governor> Controller<G> {
         Ok(Self { governor, actions, supervisor, reward, observer: Observer::default(), turn: None, sequence: 0 })
     }
 
+    /// The same with a static setting that the governor must never be worse than. Comparing costs
+    /// turns: now and then the static setting is tried, and a governor that has been measured to be
+    /// worse is replaced by it.
+    pub fn with_fallback(mut self, rule: FallbackRule) -> Result<Self, ControllerError> {
+        let fallback = Fallback::new(rule, &self.actions).map_err(ControllerError::Fallback)?;
+        self.supervisor = self.supervisor.with_fallback(fallback);
+        Ok(self)
+    }
+
     /// Decides what the board does next. Pure computation in bounded time: no clock, no I/O.
     /// A turn that was never settled is forgotten.
     pub fn step(&mut self, now: Instant, telemetry: &Telemetry) -> Decision {
@@ -184,6 +196,7 @@ impl<G: Governor> Controller<G> {
         let turn = self.turn.take()?;
         self.observer.remember(turn.setting, measurement);
         let reward = if turn.decision.hold { None } else { self.reward.settle(turn.setting, &measurement).ok() };
+        self.supervisor.settle(measurement.requests, reward.map(|reward| reward.total));
         let sequence = self.sequence;
         self.sequence = self.sequence.wrapping_add(1);
         Some(StepRecord {

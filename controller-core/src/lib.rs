@@ -16,7 +16,7 @@
 //! | [`control`] | [`control::Controller`]: one turn, `step` then `settle` |
 //! | [`record`] | [`record::StepRecord`]: everything needed to replay one turn |
 //! | [`supervisor`] | the safety states that may overrule any governor |
-//! | [`governor`] | who chooses: fixed, max, two-rule thermostat, learned policy |
+//! | [`governor`] | who chooses: fixed settings, load, two-rule thermostat, learned policy |
 //! | [`policy`] | observation to logits in integers, and the checked policy image |
 //! | [`advantage`] | rewards of a group to advantages, in fixed point |
 //! | [`reward`] | named components and their total, in fixed point |

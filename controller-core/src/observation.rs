@@ -171,6 +171,12 @@ impl Observer {
         }
     }
 
+    /// Setting and cost of the last batch; `None` before the first.
+    #[must_use]
+    pub fn previous(&self) -> Option<(&Setting, &Measurement)> {
+        self.previous.as_ref().map(|previous| (&previous.setting, &previous.measurement))
+    }
+
     /// Rate of change of the temperature in milli-kelvin per second; 0 before two samples.
     #[must_use]
     pub fn slope_mk_per_s(&self) -> i32 {

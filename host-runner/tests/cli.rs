@@ -94,6 +94,23 @@ fn your_own_prompts_go_in_and_answers_come_out() {
 }
 
 #[test]
+fn any_governors_can_be_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let run = |tail: &[&str]| output(&[&["run", "--requests", "12", "--out", out][..], tail].concat());
+    let result = run(&["--governor", "max", "--json", "--compare", "ondemand", "capped:612", "learned", "max"]);
+    assert_eq!(result.status.code(), Some(0), "{result:?}");
+    let rows = json(&result)["rows"].clone();
+    let names: Vec<&str> = rows.as_array().unwrap().iter().map(|row| row["governor"].as_str().unwrap()).collect();
+    assert_eq!(names, ["max", "ondemand", "capped:612", "learned"]);
+    assert!(folder.path().join("record-capped-612.jsonl").exists());
+    assert_eq!(rows[3]["figures"]["fallbacks"], 0);
+
+    let shown = String::from_utf8(run(&["--compare", "max", "ondemand", "race-to-idle", "two-rule"]).stdout).unwrap();
+    assert!(shown.contains("J/token") && shown.contains("race-to-idle"), "one row per governor:\n{shown}");
+}
+
+#[test]
 fn a_hold_without_end_is_a_failure_not_a_success() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().to_str().unwrap();
@@ -158,6 +175,11 @@ fn bad_files_are_named_with_cause_and_mend() {
     let board = String::from_utf8(shipped("boards/agx-orin-hf.toml")).unwrap();
     let fewer = board.replace("batch = [1, 2, 4, 8, 12, 16, 24, 32]", "batch = [1, 2, 4]");
     refused(
+        &["run", "--out", &out, "--board", &file("static.toml", fewer.as_bytes())],
+        &["static.toml", "[fallback]", "the batch"],
+    );
+    let fewer = fewer.replace("batch = 32,", "batch = 4,");
+    refused(
         &["run", "--out", &out, "--board", &file("fewer.toml", fewer.as_bytes())],
         &["service.elp", "8 values of the batch", "3"],
     );
@@ -166,6 +188,9 @@ fn bad_files_are_named_with_cause_and_mend() {
         &["run", "--out", &out, "--board", &file("limits.toml", wrong.as_bytes())],
         &["limits.toml", "[limits]", "soft margin"],
     );
+    refused(&["run", "--out", &out, "--compare", "fast"], &["no governor 'fast'", "ondemand", "capped:MHZ"]);
+    refused(&["run", "--out", &out, "--governor", "capped:30W"], &["'capped:30W'", "whole number"]);
+    refused(&["run", "--out", &out, "--governor", "capped:100"], &["100 MHz", "306 MHz"]);
     refused(&["run", "--out", &out, "--board", &file("x.toml", b"[plant]\nname = 3\n")], &["x.toml"]);
 
     refused(&["run", "--out", &out, "--prompts", "nowhere.txt"], &["nowhere.txt"]);

@@ -5,6 +5,8 @@
 #[doc = include_str!("../../README.md")]
 pub struct Readme;
 
+pub mod closed_loop;
+
 use std::path::{Path, PathBuf};
 
 /// A file of the workspace.

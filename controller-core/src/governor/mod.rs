@@ -2,10 +2,12 @@
 
 mod fixed;
 mod learned;
+mod ondemand;
 mod two_rule;
 
 pub use fixed::Fixed;
 pub use learned::{Learned, LearnedError};
+pub use ondemand::Ondemand;
 pub use two_rule::TwoRule;
 
 use crate::action::{Action, ActionSpace};

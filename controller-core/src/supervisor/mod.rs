@@ -2,19 +2,36 @@
 //!
 //! # Terms
 //!
-//! - *predicted temperature*: the sampled temperature, plus what it may have risen since the
-//!   sample at the fastest rate physics allows, plus its present slope over the horizon of a turn.
+//! - *predicted temperature*: the sampled temperature, but not lower than the board can have cooled
+//!   to since the samples before, plus what it may have risen since the sample at the fastest rate
+//!   physics allows, plus its present slope over the horizon of a turn.
 //! - *soft limit*: `limit - soft_margin`; from there the clocks are capped, one step per turn.
 //! - *hold limit*: `limit - hold_margin`; from there no batch starts until the board has cooled.
+//! - *predicted power*: the sampled power, plus what it may have risen since, plus the rise between
+//!   the last two samples once more. At its limit clocks are capped, one step per turn. A power
+//!   reading that is lost counts as one at its limit; a board without the sensor has no power limit.
 //! - *cap*: the highest clock index that prefill and decode may use.
+//! - *pace*: how fast a knob may move away from its safe end ([`Pace`]). Safety is never slowed
+//!   down by it.
+//! - *fallback*: the static setting that takes over from a governor that has been measured to be
+//!   worse ([`FallbackRule`]). It is asked for like a governor's action and limited like one.
 
+mod fallback;
 mod limits;
+mod pace;
+mod sensors;
 
+pub use fallback::{Fallback, FallbackError, FallbackRule, Standing};
 pub use limits::{Limits, LimitsError};
+pub use pace::{Pace, PaceError, Paces};
+pub use sensors::STUCK_POWER_MW;
 
 use crate::action::{Action, ActionSpace, Decision, Knob, Reason};
 use crate::telemetry::Telemetry;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
+use fallback::Arm;
+use pace::Pacer;
+use sensors::{Outlook, PowerOutlook, Sensors};
 use serde::{Deserialize, Serialize};
 
 /// The state of the safety layer.
@@ -24,16 +41,20 @@ use serde::{Deserialize, Serialize};
 ///   Boot ───────────────────────────▶ Running ◀──────────────┐
 ///                                        │                   │ cap back at the top
 ///              predicted ≥ soft limit,   ▼                   │
-///              or power above its limit Throttled ───────────┘
-///                                        │    ▲
-///              predicted ≥ hold limit    ▼    │ predicted < hold limit - hysteresis
+///              or power at its limit    Throttled ───────────┘
+///              or lost                   │    ▲
+///              predicted ≥ hold limit    ▼    │ predicted < hold limit - hysteresis, cap 0
 ///                                      Critical
 ///
-///   any state but Boot ── temperature missing or too old ──▶ Failsafe ── fresh again ──▶ Throttled, cap 0
+///   Running, Throttled ── temperature missing, too old or stuck ──▶ Failsafe ── fresh again ──▶ Throttled, cap 0
 /// ```
 ///
+/// Without a fresh temperature Boot and Critical stay what they are: nobody knows that the board is
+/// cool.
 /// Whatever the state, a prediction at or above the hold limit leads to Critical, and Boot goes
-/// straight to Throttled when the first temperature asks for it.
+/// straight to Throttled when the first temperature asks for it. In Throttled the cap falls one
+/// step a turn while the prediction is at or above the soft limit or power at its limit or lost,
+/// rises one step a turn while both are below by their hysteresis, and stays in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum State {
     /// No temperature yet: safest action.
@@ -54,16 +75,33 @@ pub struct Supervisor {
     limits: Limits,
     state: State,
     cap: u8,
-    last_decode: u8,
-    /// What put the cap where it is, for the reason given with a decision.
-    cap_reason: Reason,
+    /// What put the cap where it is, or made the board blind: the reason given with a decision.
+    cause: Reason,
+    sensors: Sensors,
+    pacer: Pacer,
+    fallback: Option<Fallback>,
 }
 
 impl Supervisor {
-    /// A supervisor in state [`State::Boot`].
+    /// A supervisor in state [`State::Boot`], without a fallback.
     pub fn new(limits: Limits) -> Result<Self, LimitsError> {
         limits.check()?;
-        Ok(Self { limits, state: State::Boot, cap: u8::MAX, last_decode: u8::MAX, cap_reason: Reason::ThermalCap })
+        Ok(Self {
+            limits,
+            state: State::Boot,
+            cap: u8::MAX,
+            cause: Reason::ThermalCap,
+            sensors: Sensors::default(),
+            pacer: Pacer::default(),
+            fallback: None,
+        })
+    }
+
+    /// The same with a static setting to fall back to.
+    #[must_use]
+    pub fn with_fallback(mut self, fallback: Fallback) -> Self {
+        self.fallback = Some(fallback);
+        self
     }
 
     /// The present state.
@@ -78,21 +116,10 @@ impl Supervisor {
         &self.limits
     }
 
-    /// Worst-case temperature at the end of the coming turn in milli-degrees; `None` without a
-    /// fresh reading.
-    fn predict(&self, now: Instant, telemetry: &Telemetry, slope_mk_per_s: i32) -> Option<i32> {
-        let crate::telemetry::Reading::Present { value, taken_at } = telemetry.temperature else { return None };
-        let age = now.since(taken_at);
-        if age > self.limits.max_age {
-            return None;
-        }
-        let rise = |rate: i64, span: Duration| {
-            rate.saturating_mul(i64::try_from(span.micros()).unwrap_or(i64::MAX)) / 1_000_000
-        };
-        let since = rise(i64::from(self.limits.max_slew_mk_per_s), age);
-        let ahead = rise(i64::from(slope_mk_per_s.max(0)), self.limits.horizon);
-        let predicted = i64::from(value.0).saturating_add(since).saturating_add(ahead);
-        Some(i32::try_from(predicted).unwrap_or(i32::MAX))
+    /// The static setting and how the governor stands against it, where there is one.
+    #[must_use]
+    pub const fn fallback(&self) -> Option<&Fallback> {
+        self.fallback.as_ref()
     }
 
     /// Judges the board, moves between states, and makes a request safe.
@@ -104,89 +131,122 @@ impl Supervisor {
         requested: Action,
         actions: &ActionSpace,
     ) -> Decision {
-        let predicted = self.predict(now, telemetry, slope_mk_per_s);
-        let power_over = telemetry.power.fresh(now, self.limits.max_age).is_some_and(|power| power > self.limits.power);
-        self.assess(predicted, power_over, actions);
-        let decision = self.limit(requested, actions);
-        self.last_decode = decision.applied.decode;
+        let outlook = self.sensors.foresee(now, telemetry, slope_mk_per_s, &self.limits);
+        self.assess(&outlook, actions);
+        let decision = self.limit(now, requested, actions);
+        self.pacer.remember(now, decision.applied, &self.limits.pace, actions);
         decision
     }
 
-    fn assess(&mut self, predicted: Option<i32>, power_over: bool, actions: &ActionSpace) {
+    /// Takes in what the turn was worth: the requests it answered and its reward in millionths,
+    /// `None` when it has none. Only the fallback looks at it.
+    pub fn settle(&mut self, requests: u16, reward: Option<i32>) {
+        // In the other states nobody's wish was applied.
+        let judged = matches!(self.state, State::Running | State::Throttled);
+        if let Some(fallback) = &mut self.fallback {
+            fallback.settle(reward.filter(|_| judged).map(|reward| (reward, requests)));
+        }
+    }
+
+    fn assess(&mut self, outlook: &Outlook, actions: &ActionSpace) {
         let top = actions.last(Knob::Prefill).max(actions.last(Knob::Decode));
-        let Some(predicted) = predicted else {
-            if self.state != State::Boot {
-                self.state = State::Failsafe;
-                self.cap = 0;
+        let predicted = match outlook.temperature {
+            Ok(predicted) => predicted,
+            Err(cause) => {
+                // A board that was too hot has cooled when a sensor says so, not when it says nothing.
+                if !matches!(self.state, State::Boot | State::Critical) {
+                    self.state = State::Failsafe;
+                    self.cause = cause;
+                }
+                return;
             }
-            return;
         };
         let hysteresis = i32::from(self.limits.hysteresis_mk);
         let hot = predicted >= self.limits.soft();
-        let cool = predicted < self.limits.soft().saturating_sub(hysteresis);
-        self.state = match self.state {
+        let cool = predicted < self.limits.soft().saturating_sub(hysteresis) && outlook.power == PowerOutlook::Low;
+        let cause = match outlook.power {
+            _ if hot => Some(Reason::ThermalCap),
+            PowerOutlook::Over => Some(Reason::PowerCap),
+            PowerOutlook::Lost => Some(Reason::StaleTelemetry),
+            PowerOutlook::Low | PowerOutlook::Near => None,
+        };
+        self.state = match (self.state, cause) {
             _ if predicted >= self.limits.hold() => State::Critical,
-            State::Critical if predicted >= self.limits.hold().saturating_sub(hysteresis) => State::Critical,
-            State::Critical => {
+            (State::Critical, _) if predicted >= self.limits.hold().saturating_sub(hysteresis) => State::Critical,
+            (State::Critical, _) => {
                 self.cap = 0;
-                self.cap_reason = Reason::ThermalCap;
+                self.cause = Reason::ThermalCap;
                 State::Throttled
             }
-            State::Failsafe => {
+            (State::Failsafe, _) => {
                 self.cap = 0;
-                self.cap_reason = Reason::StaleTelemetry;
                 State::Throttled
             }
-            State::Boot | State::Running if hot || power_over => {
-                self.cap = self.last_decode.min(top).saturating_sub(1);
-                self.cap_reason = if hot { Reason::ThermalCap } else { Reason::PowerCap };
-                State::Throttled
-            }
-            State::Boot | State::Running => State::Running,
-            State::Throttled if hot || power_over => {
+            (State::Boot | State::Running, None) => State::Running,
+            (before @ (State::Boot | State::Running | State::Throttled), Some(cause)) => {
                 // Step down from what really ran, which may lie below the cap already.
-                self.cap = self.cap.min(self.last_decode.saturating_sub(1));
-                self.cap_reason = if hot { Reason::ThermalCap } else { Reason::PowerCap };
+                let ran = self.pacer.applied().map_or(top, |applied| applied.decode.min(top));
+                let step = ran.saturating_sub(1);
+                self.cap = if before == State::Throttled { self.cap.min(step) } else { step };
+                self.cause = cause;
                 State::Throttled
             }
-            State::Throttled if cool => {
+            (State::Throttled, None) if cool => {
                 self.cap = self.cap.saturating_add(1);
                 if self.cap >= top { State::Running } else { State::Throttled }
             }
-            State::Throttled => State::Throttled,
+            (State::Throttled, None) => State::Throttled,
         };
     }
 
-    /// The request inside the action space and not below the quality floor, and why it changed.
-    fn allow(&self, requested: Action, actions: &ActionSpace) -> (Action, Reason) {
-        let within = actions.clamp(requested);
+    /// What is asked for: by the governor, or by the fallback in its place, and why then.
+    fn ask(&mut self, requested: Action) -> (Action, Option<Reason>) {
+        let calm = self.state == State::Running;
+        let Some(fallback) = &mut self.fallback else { return (requested, None) };
+        match (fallback.arm(calm), fallback.standing()) {
+            (Arm::Governor, _) => (requested, None),
+            (Arm::Static, Standing::Trusted) => (fallback.action(), Some(Reason::StaticProbe)),
+            (Arm::Static, _) => (fallback.action(), Some(Reason::StaticFallback)),
+        }
+    }
+
+    /// The wish inside the action space and not below the quality floor, and why it changed.
+    fn allow(&self, wanted: Action, actions: &ActionSpace) -> (Action, Option<Reason>) {
+        let within = actions.clamp(wanted);
         let deep_enough =
             |index: u8| actions.depth.get(usize::from(index)).is_some_and(|d| *d >= self.limits.min_depth);
         let last = actions.last(Knob::Depth);
         let depth = (within.depth..last).find(|&index| deep_enough(index)).unwrap_or(last);
-        let reason = if within == requested { Reason::QualityFloor } else { Reason::OutOfRange };
+        let reason = match within {
+            _ if within != wanted => Some(Reason::OutOfRange),
+            _ if within.depth != depth => Some(Reason::QualityFloor),
+            _ => None,
+        };
         (Action { depth, ..within }, reason)
     }
 
-    fn limit(&self, requested: Action, actions: &ActionSpace) -> Decision {
-        let (within, allowed) = self.allow(requested, actions);
+    fn limit(&mut self, now: Instant, requested: Action, actions: &ActionSpace) -> Decision {
+        let (wanted, instead) = self.ask(requested);
+        let (allowed, changed) = self.allow(wanted, actions);
+        let paced = self.pacer.limit(now, allowed, &self.limits.pace, actions);
+        let changed = instead.or(changed).unwrap_or(Reason::Pace);
         let (applied, hold, overruled) = match self.state {
-            State::Running => (within, false, allowed),
+            State::Running => (paced, false, changed),
             State::Throttled => {
                 let capped = Action {
-                    prefill: within.prefill.min(self.cap),
-                    decode: within.decode.min(self.cap),
+                    prefill: paced.prefill.min(self.cap),
+                    decode: paced.decode.min(self.cap),
                     fan: actions.last(Knob::Fan),
-                    ..within
+                    ..paced
                 };
-                let slower = capped.prefill < within.prefill || capped.decode < within.decode;
+                let slower = self.cap < allowed.prefill || self.cap < allowed.decode;
                 // The fan belongs to the cap, so a raised fan alone has the cap's reason as well.
-                let reason = if slower || within == requested { self.cap_reason } else { allowed };
+                let reason = if slower || paced == requested { self.cause } else { changed };
                 (capped, false, reason)
             }
             State::Critical => (actions.safest(), true, Reason::ThermalHold),
             State::Boot => (actions.safest(), false, Reason::Boot),
-            State::Failsafe => (actions.safest(), false, Reason::StaleTelemetry),
+            State::Failsafe => (actions.safest(), false, self.cause),
         };
         let reason = if applied == requested && !hold { Reason::AsRequested } else { overruled };
         Decision { requested, applied, hold, reason }
@@ -198,8 +258,8 @@ mod tests {
     use super::*;
     use crate::action::tests::small_space;
     use crate::telemetry::{Absence, Reading};
+    use crate::time::Duration;
     use crate::units::{MilliCelsius, MilliWatts};
-    use proptest::prelude::*;
 
     fn at(temperature: i32, now: Instant) -> Telemetry {
         Telemetry { temperature: Reading::at(MilliCelsius(temperature), now), ..Telemetry::UNKNOWN }
@@ -257,6 +317,13 @@ mod tests {
         assert_eq!(trace[2].1.reason, Reason::StaleTelemetry);
         let decode: std::vec::Vec<u8> = trace.iter().map(|(_, decision)| decision.applied.decode).collect();
         assert_eq!(decode, [3, 0, 0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_hot_board_that_goes_blind_goes_on_holding() {
+        let trace = run(&[Some(60_000), Some(93_100), None, None, Some(92_000), Some(80_000)]);
+        assert!(trace[1..5].iter().all(|(state, decision)| *state == State::Critical && decision.hold));
+        assert_eq!(trace[5].0, State::Throttled);
     }
 
     #[test]
@@ -319,43 +386,84 @@ mod tests {
         }
     }
 
-    fn reading() -> impl Strategy<Value = Option<i32>> {
-        prop_oneof![1 => Just(None), 8 => (-40_000i32..130_000).prop_map(Some)]
+    #[test]
+    fn a_lost_power_sensor_caps_the_clocks_and_one_that_never_was_does_not() {
+        let actions = small_space();
+        let mut supervisor = Supervisor::new(Limits::agx_orin()).unwrap();
+        let mut turn = |number: u32, power| {
+            let now = Instant::ZERO + Duration::from_secs(5 * number);
+            let telemetry = Telemetry { power, ..at(50_000 + i32::try_from(number).unwrap(), now) };
+            let decision = supervisor.supervise(now, &telemetry, 0, actions.fastest(), &actions);
+            (decision.applied.decode, decision.reason)
+        };
+        let failed = Reading::Absent(Absence::ReadFailed);
+        assert_eq!(turn(0, failed), (3, Reason::AsRequested));
+        assert_eq!(turn(1, Reading::at(MilliWatts(20_000), Instant::from_micros(5_000_000))), (3, Reason::AsRequested));
+        assert_eq!([turn(2, failed), turn(3, failed)], [(2, Reason::StaleTelemetry), (1, Reason::StaleTelemetry)]);
+        assert_eq!(turn(4, Reading::Absent(Absence::NoSensor)).1, Reason::StaleTelemetry, "it comes back slowly");
     }
 
-    proptest! {
-        /// Whatever the sensors say and the governor wants: the applied action is inside the
-        /// space; at or above the hold limit nothing starts; blind means safest.
-        #[test]
-        fn no_sequence_leaves_the_safe_set(
-            turns in proptest::collection::vec(
-                (reading(), any::<[u8; 5]>(), -2000i32..2000, 0u64..8_000_000, 0u64..5_000_000, any::<u32>()), 1..80),
-        ) {
-            let actions = small_space();
-            let mut supervisor = Supervisor::new(Limits::agx_orin()).unwrap();
-            let mut now = Instant::from_micros(10_000_000);
-            for (temperature, [prefill, decode, batch, depth, fan], slope, step, age, power) in turns {
-                now = now + Duration::from_micros(step);
-                let taken_at = Instant::from_micros(now.micros() - age);
-                let telemetry = Telemetry {
-                    temperature: temperature.map_or(Reading::Absent(Absence::ReadFailed), |t| Reading::at(MilliCelsius(t), taken_at)),
-                    power: Reading::at(MilliWatts(power), taken_at),
-                    ..Telemetry::UNKNOWN
-                };
-                let requested = Action { prefill, decode, batch, depth, fan };
-                let decision = supervisor.supervise(now, &telemetry, slope, requested, &actions);
-                prop_assert!(actions.setting(decision.applied).is_some());
-                prop_assert_eq!(decision.requested, requested);
-                prop_assert_eq!(decision.reason == Reason::AsRequested, decision.applied == requested && !decision.hold);
-                let blind = temperature.is_none() || age > Limits::agx_orin().max_age.micros();
-                if blind {
-                    prop_assert_eq!(decision.applied, actions.safest());
-                } else if temperature >= Some(93_000) {
-                    prop_assert!(decision.hold);
-                } else if temperature >= Some(91_000) {
-                    prop_assert_eq!(decision.applied.fan, actions.last(Knob::Fan));
-                }
+    #[test]
+    fn a_stuck_sensor_is_none() {
+        let actions = small_space();
+        let mut supervisor = Supervisor::new(Limits::agx_orin()).unwrap();
+        let mut stuck = None;
+        for second in 0..200 {
+            let now = Instant::ZERO + Duration::from_secs(second);
+            let power = Reading::at(MilliWatts(if second < 20 { 20_000 } else { 30_000 }), now);
+            let telemetry = Telemetry { power, ..at(50_000, now) };
+            let decision = supervisor.supervise(now, &telemetry, 0, actions.fastest(), &actions);
+            if decision.reason == Reason::StuckSensor {
+                assert_eq!((supervisor.state(), decision.applied), (State::Failsafe, actions.safest()));
+                stuck = stuck.or(Some(second));
             }
         }
+        assert_eq!(stuck, Some(80), "a minute after power has moved");
+    }
+
+    #[test]
+    fn the_static_setting_is_named_as_the_reason_and_made_safe_like_any_other() {
+        let actions = small_space();
+        let setting = actions.setting(Action { depth: 0, ..actions.fastest() }).unwrap();
+        let rule = FallbackRule {
+            setting,
+            block_turns: 1,
+            warm_up_turns: 0,
+            margin: 0,
+            scale: 1,
+            false_alarm_pairs: 10,
+            longest_gap_turns: 0,
+            probation_pairs: 1,
+            first_pause_turns: 100,
+            longest_pause_turns: 100,
+        };
+        let limits = Limits { min_depth: 10, pace: Paces::FREE, ..Limits::agx_orin() };
+        let fallback = Fallback::new(rule, &actions).unwrap();
+        let mut supervisor = Supervisor::new(limits).unwrap().with_fallback(fallback);
+        let mut reasons = std::vec::Vec::new();
+        for turn in 0..40u32 {
+            let now = Instant::ZERO + Duration::from_secs(turn);
+            let degrees = if turn < 30 { 50_000 } else { 92_000 };
+            let decision = supervisor.supervise(
+                now,
+                &at(degrees + i32::try_from(turn).unwrap(), now),
+                0,
+                actions.safest(),
+                &actions,
+            );
+            reasons.push(decision.reason);
+            match decision.reason {
+                Reason::StaticProbe | Reason::StaticFallback => {
+                    assert_eq!(decision.applied, Action { depth: 1, ..actions.fastest() }, "raised to the floor");
+                    supervisor.settle(1, Some(2));
+                }
+                _ => supervisor.settle(1, Some(1)),
+            }
+        }
+        // Governor and static, then the other way round.
+        let pairs = [Reason::AsRequested, Reason::StaticProbe, Reason::StaticProbe, Reason::AsRequested];
+        assert_eq!(reasons[..4], pairs);
+        assert!(reasons[20..30].iter().all(|reason| *reason == Reason::StaticFallback), "{reasons:?}");
+        assert!(reasons[30..].iter().all(|reason| *reason == Reason::ThermalCap), "{reasons:?}");
     }
 }

@@ -4,6 +4,7 @@
 //! would bring the first of them in; the exit code says whether the policy was accepted.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
+use controller_core::action::Setting;
 use controller_core::control::{Controller, RewardRule};
 use controller_core::governor::Learned;
 use controller_core::policy::{Policy, PolicyImage};
@@ -13,10 +14,10 @@ use controller_core::reward::published::{Limit, Published, Range};
 use controller_core::reward::service::Service;
 use controller_core::reward::step::Step;
 use controller_core::reward::unified::Unified;
-use controller_core::supervisor::Limits;
+use controller_core::supervisor::{FallbackRule, Limits};
 use controller_core::telemetry::{Measurement, Reading, Telemetry};
 use controller_core::time::{Duration, Instant};
-use controller_core::units::MilliCelsius;
+use controller_core::units::{KiloHertz, MilliCelsius};
 use core::hint::black_box;
 
 const IMAGE: &[u8] = include_bytes!("../../../models/policies/service.elp");
@@ -37,11 +38,27 @@ fn turn(reward: RewardRule) -> Option<()> {
     let actions = policy.image().header().actions.clone();
     let governor = Learned::new(policy, &actions).ok()?;
     let mut controller = Controller::new(governor, actions, black_box(Limits::agx_orin()), black_box(reward)).ok()?;
+    controller = controller.with_fallback(black_box(fallback())).ok()?;
     let now = Instant::from_micros(1);
     let telemetry = Telemetry { temperature: Reading::at(MilliCelsius(45_000), now), ..Telemetry::UNKNOWN };
     black_box(controller.step(black_box(now), &black_box(telemetry)));
     black_box(controller.settle(black_box(Measurement::default()))?);
     Some(())
+}
+
+fn fallback() -> FallbackRule {
+    FallbackRule {
+        setting: Setting { prefill: KiloHertz(714_000), decode: KiloHertz(612_000), batch: 32, depth: 12, fan_pwm: 0 },
+        block_turns: 6,
+        warm_up_turns: 2,
+        margin: 10_000,
+        scale: 100_000,
+        false_alarm_pairs: 1000,
+        longest_gap_turns: 500,
+        probation_pairs: 8,
+        first_pause_turns: 500,
+        longest_pause_turns: 20_000,
+    }
 }
 
 fn service() -> Service {

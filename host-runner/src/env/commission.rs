@@ -6,7 +6,7 @@ use controller_core::action::{Action, ActionSpace, Knob};
 use controller_core::control::{Controller, ControllerError, RewardRule};
 use controller_core::governor::{Governor, Situation};
 use controller_core::reward::service::Service;
-use controller_core::supervisor::Limits;
+use controller_core::supervisor::{Limits, Paces};
 use controller_core::units::MilliRequestsPerSecond;
 use firmware_sim::board::SimulatedBoard;
 use std::cell::Cell;
@@ -59,6 +59,8 @@ impl Trials {
         reward: Service,
     ) -> Result<Self, ControllerError> {
         let wanted = Rc::new(Cell::new(actions.safest()));
+        // Pace keeps a board in service from flickering; a trial wants the setting now. Heat and power bind as ever.
+        let limits = Limits { pace: Paces::FREE, ..limits };
         let controller = Controller::new(Trial(Rc::clone(&wanted)), actions, limits, RewardRule::Service(reward))?;
         Ok(Self { board, controller, wanted, energy_j: 0.0, batches: 0, overruled: 0 })
     }

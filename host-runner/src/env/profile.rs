@@ -4,7 +4,7 @@ use crate::input_file;
 use controller_core::action::{ActionSpace, ActionSpaceError};
 use controller_core::reward::RewardError;
 use controller_core::reward::service::Service;
-use controller_core::supervisor::{Limits, LimitsError};
+use controller_core::supervisor::{Fallback, FallbackError, FallbackRule, Limits, LimitsError};
 use firmware_sim::plant::{Profile, ProfileError};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,9 @@ pub struct BoardProfile {
     pub actions: ActionSpace,
     /// What must never be passed.
     pub limits: Limits,
+    /// The static setting that a governor must not be worse than; without it nobody compares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<FallbackRule>,
     /// What its owner wants.
     pub service: Service,
 }
@@ -93,6 +96,14 @@ pub enum BoardProfileError {
         /// The cause.
         source: LimitsError,
     },
+    /// A fallback that cannot be.
+    #[error("{path}, [fallback]: {source}")]
+    Fallback {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: FallbackError,
+    },
     /// A reward that cannot be.
     #[error("{path}, [service]: {source}")]
     Service {
@@ -119,6 +130,10 @@ impl BoardProfile {
         profile.actions.check().map_err(|source| BoardProfileError::Actions { path: path.into(), source })?;
         profile.check_actions(path)?;
         profile.limits.check().map_err(|source| BoardProfileError::Limits { path: path.into(), source })?;
+        if let Some(rule) = profile.fallback {
+            Fallback::new(rule, &profile.actions)
+                .map_err(|source| BoardProfileError::Fallback { path: path.into(), source })?;
+        }
         profile.service.check().map_err(|source| BoardProfileError::Service { path: path.into(), source })?;
         Ok(profile)
     }
@@ -174,6 +189,24 @@ mod tests {
         assert!(matches!(error, BoardProfileError::Limits { source: LimitsError::Slew, .. }), "{error}");
         let error = refused("horizon = 10000000", "horizon = 600000001");
         assert!(matches!(error, BoardProfileError::Limits { source: LimitsError::Horizon, .. }), "{error}");
+        for (from, to, says) in [
+            ("slew = 4", "slew = 0", "[limits]: the slew of the prefill clock must be at least 1 step; 255 is free"),
+            ("dwell = 20000000", "dwell = 700000000", "[limits]: the dwell of the fan must be at most 600 s"),
+            ("stuck_after = 60000000", "stuck_after = 60", "[limits]: stuck_after must be 0 (never) or at least 10 s"),
+            ("power_hysteresis = 2000", "power_hysteresis = 60000", "[limits]: the power limit must be above its hyst"),
+            (
+                "decode_khz = 612000, batch",
+                "decode_khz = 612001, batch",
+                "[fallback]: the decode clock of the static setting is none",
+            ),
+            ("block_turns = 6", "block_turns = 0", "[fallback]: block_turns must lie between 1 and 100"),
+        ] {
+            let error = refused(from, to).to_string();
+            assert!(error.starts_with(&format!("board.toml, {says}")), "{error}");
+        }
+        let text = FILE.replace("fan = { dwell = 20000000, slew = 1, hysteresis = 1 }", "");
+        let error = BoardProfile::parse(&text, Path::new("board.toml")).unwrap_err().to_string();
+        assert!(error.contains("missing field `fan`"), "{error}");
         let error = refused("quality_floor = 980", "quality_floor = 1001");
         assert!(matches!(error, BoardProfileError::Service { source: RewardError::AboveOne(_), .. }), "{error}");
     }

@@ -22,6 +22,7 @@ use choice::AnyGovernor;
 use controller_core::action::Setting;
 use controller_core::control::Controller;
 use controller_core::record::StepRecord;
+use controller_core::supervisor::Fallback;
 use prompts::Prompt;
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,6 +96,8 @@ pub struct Finished {
     pub above_limit_s: f64,
     /// Highest true temperature, °C.
     pub peak_c: f64,
+    /// How often the governor was measured to be worse than the static setting and replaced by it.
+    pub fallbacks: u32,
 }
 
 /// Runs until all requests are answered, the user stops, or the board gives up. Every turn goes
@@ -152,5 +155,6 @@ where
         }
     };
     let board = service.board();
-    Ok(Finished { ending, decision_ns, above_limit_s: board.above_limit_s(), peak_c: board.peak_c() })
+    let fallbacks = controller.supervisor().fallback().map_or(0, Fallback::replacements);
+    Ok(Finished { ending, decision_ns, above_limit_s: board.above_limit_s(), peak_c: board.peak_c(), fallbacks })
 }

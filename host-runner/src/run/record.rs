@@ -3,6 +3,7 @@
 use super::TurnRecord;
 use super::summary::Summary;
 use crate::atomic_file::AtomicFile;
+use controller_core::action::Setting;
 use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
@@ -26,6 +27,8 @@ pub struct Header {
     pub board_sha256: String,
     /// The governor.
     pub governor: String,
+    /// The static setting that the governor must not be worse than; `None` when nobody compares.
+    pub fallback: Option<Setting>,
     /// SHA-256 of the policy image; `None` when the governor uses none.
     pub policy_sha256: Option<String>,
     /// Name of the model.

@@ -67,6 +67,8 @@ pub struct Summary {
     pub decisions: u64,
     /// Turns that waited for the board to cool.
     pub holds: u64,
+    /// How often the governor was measured to be worse than the static setting and replaced by it.
+    pub fallbacks: u32,
     /// Decisions changed by the supervisor, by reason.
     pub overruled: BTreeMap<String, u64>,
 }
@@ -156,6 +158,7 @@ impl Collector {
             above_limit_s: finished.above_limit_s,
             decisions: self.turns,
             holds: self.holds,
+            fallbacks: finished.fallbacks,
             overruled: self.overruled.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
         }
     }

@@ -7,10 +7,10 @@ use controller_core::governor::Learned;
 use controller_core::policy::Policy;
 use controller_core::reward::service::Service;
 use controller_core::rng::Pcg32;
-use controller_core::supervisor::{Limits, State};
+use controller_core::supervisor::{FallbackRule, Limits, State};
 use controller_core::telemetry::Measurement;
 use controller_core::time::Duration;
-use controller_core::units::{MilliCelsius, MilliRequestsPerSecond};
+use controller_core::units::{KiloHertz, MilliCelsius, MilliRequestsPerSecond};
 use core::fmt;
 use firmware_sim::board::SimulatedBoard;
 use firmware_sim::digest::Digest;
@@ -39,6 +39,20 @@ impl fmt::Display for Trace {
     }
 }
 
+/// As in the shipped board profile.
+const FALLBACK: FallbackRule = FallbackRule {
+    setting: Setting { prefill: KiloHertz(714_000), decode: KiloHertz(612_000), batch: 32, depth: 12, fan_pwm: 0 },
+    block_turns: 6,
+    warm_up_turns: 2,
+    margin: 10_000,
+    scale: 100_000,
+    false_alarm_pairs: 1000,
+    longest_gap_turns: 500,
+    probation_pairs: 8,
+    first_pause_turns: 500,
+    longest_pause_turns: 20_000,
+};
+
 /// The controller that a self-test runs: the shipped policy with the limits of its board.
 pub fn controller(policy: Policy<'_>) -> Result<Controller<Learned<'_>>, Failure> {
     let actions = policy.image().header().actions.clone();
@@ -55,7 +69,7 @@ pub fn controller(policy: Policy<'_>) -> Result<Controller<Learned<'_>>, Failure
         temperature_weight: 500,
         quality_weight: 5_000,
     });
-    Ok(Controller::new(governor, actions, Limits::agx_orin(), reward)?)
+    Ok(Controller::new(governor, actions, Limits::agx_orin(), reward)?.with_fallback(FALLBACK)?)
 }
 
 /// Runs the loop. Every decision and every reward goes into the digest.

@@ -15,7 +15,7 @@ use crate::input_file;
 use crate::report::figure::{Figure, Line, Panel};
 use crate::report::manifest::Manifest;
 use crate::report::table::Table;
-use crate::run::choice::{Choice, ChoiceError, PUBLISHED_BEST};
+use crate::run::choice::{Choice, ChoiceError, all};
 use clap::ValueEnum as _;
 use controller_core::action::Knob;
 use controller_core::reward::service::Service;
@@ -94,7 +94,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
 fn players(options: &Arguments, profile: &BoardProfile, image: &[u8]) -> anyhow::Result<Vec<Player>> {
     let mut choices = options.governors.clone();
     if choices.is_empty() {
-        choices = vec![Choice::Learned, PUBLISHED_BEST, Choice::Max, Choice::Min, Choice::TwoRule];
+        choices = all();
     }
     for choice in &choices {
         choice.build(&profile.actions, &options.policy, image)?;
@@ -238,14 +238,11 @@ fn describe_one(played: &Played, ours: &Player) -> Option<String> {
 /// One line per player over the scenarios.
 fn draw(played: &[Played], seeds: u64) -> Figure {
     let names: Vec<String> = played.iter().map(|played| played.scenario.name()).collect();
-    let players: Vec<&Player> = played.first().map_or_else(Vec::new, |first| {
-        first
-            .entries
-            .iter()
-            .map(|entry| &entry.player)
-            .filter(|player| **player != Player::Governor(Choice::Min))
-            .collect()
-    });
+    // `min` would hide all others, and the caps are many.
+    let shown = |player: &&Player| !matches!(player, Player::Governor(Choice::Min | Choice::Capped { .. }));
+    let players: Vec<&Player> = played
+        .first()
+        .map_or_else(Vec::new, |first| first.entries.iter().map(|entry| &entry.player).filter(shown).collect());
     let panel = |label: &str, value: &dyn Fn(&Played, &Entry) -> f64| {
         let line = |player: &&Player| Line {
             name: player.to_string(),
@@ -258,7 +255,7 @@ fn draw(played: &[Played], seeds: u64) -> Figure {
         Panel { label: label.to_owned(), lines: players.iter().map(line).collect(), limit: None, steps: false }
     };
     Figure {
-        title: format!("energyllm eval, closed loop on the simulated board, {seeds} seeds; min not shown"),
+        title: format!("energyllm eval, closed loop on the simulated board, {seeds} seeds; min and caps not shown"),
         time_label: format!("scenario: {}", names.join(", ")),
         panels: vec![
             panel("J/token vs oracle, %", &|played, entry| {

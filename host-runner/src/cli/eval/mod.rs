@@ -28,8 +28,8 @@ pub struct Arguments {
     /// Suite closed-loop: only these scenarios; give it again for more.
     #[arg(long, value_enum)]
     scenario: Vec<Scenario>,
-    /// Suite closed-loop: a governor, the one under test first; give it again for more. Default: learned,
-    /// fixed:7,6,32,16, max, min and two-rule.
+    /// Suite closed-loop: a governor, the one under test first; give it again for more. Default: all that
+    /// have a name, learned first.
     #[arg(long = "governor", value_name = "GOVERNOR", value_parser = Choice::from_str)]
     governors: Vec<Choice>,
     /// Suite closed-loop: episodes per governor and scenario.

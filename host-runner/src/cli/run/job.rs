@@ -19,7 +19,7 @@ use crate::run::{Course, TurnRecord, serve};
 use anyhow::Context as _;
 use controller_core::control::{Controller, RewardRule};
 use controller_core::reward::service::Service as ServiceReward;
-use controller_core::supervisor::Limits;
+use controller_core::supervisor::{FallbackRule, Limits};
 use controller_core::units::MilliCelsius;
 use firmware_sim::board::SimulatedBoard;
 use firmware_sim::plant::Conditions;
@@ -69,7 +69,8 @@ impl<'a> Job<'a> {
             Some(FanOff::At(request)) => Some(request),
             Some(FanOff::Never) => None,
         };
-        let image = if options.governor == Choice::Learned { read_policy(&options.policy)? } else { Vec::new() };
+        let learned = options.governors().contains(&Choice::Learned);
+        let image = if learned { read_policy(&options.policy)? } else { Vec::new() };
         let full = profile.actions.depth.last().copied().unwrap_or(1);
         let model = Model::load(&options.model, &ModelOptions::default())?;
         let quality = quality_beside(&options.model, full)?;
@@ -100,11 +101,19 @@ impl<'a> Job<'a> {
         RewardRule::Service(ServiceReward { quality, ..self.profile.service.clone() })
     }
 
+    /// What the governor must not be worse than. A baseline is what it is, and stays so.
+    pub(super) fn fallback(&self, governor: &Choice) -> Option<FallbackRule> {
+        self.profile.fallback.filter(|_| *governor == Choice::Learned && !self.options.no_fallback)
+    }
+
     /// Runs one governor from a fresh board over the same requests.
     pub(super) fn serve(&self, choice: Choice) -> anyhow::Result<Run> {
         let options = self.options;
         let governor = choice.build(&self.profile.actions, &options.policy, &self.image)?;
         let mut controller = Controller::new(governor, self.profile.actions.clone(), self.limits, self.reward())?;
+        if let Some(rule) = self.fallback(&choice) {
+            controller = controller.with_fallback(rule)?;
+        }
         let full_depth = self.profile.actions.depth.last().copied().unwrap_or(1);
         let answers = Llama::new(
             &self.model,
@@ -159,6 +168,7 @@ impl<'a> Job<'a> {
             board: self.profile.plant.name.to_string(),
             board_sha256: sha256_of(&options.board)?,
             governor: governor.to_string(),
+            fallback: self.fallback(governor).map(|rule| rule.setting),
             policy_sha256: (*governor == Choice::Learned).then(|| hex(&self.image)),
             model: self.model.name().to_owned(),
             model_sha256: self.model.sha256()?,

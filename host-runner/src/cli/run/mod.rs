@@ -6,7 +6,7 @@ mod present;
 use super::output::{note, print};
 use super::{Format, Outcome};
 use crate::run::Ending;
-use crate::run::choice::{Choice, PUBLISHED_BEST};
+use crate::run::choice::{self, Choice, ChoiceError, PUBLISHED_BEST};
 use anyhow::Context as _;
 use clap::Args;
 use job::Job;
@@ -24,6 +24,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 Examples:
   energyllm run                                    the shipped prompts under the shipped policy
   energyllm run --compare                          beside the published best static setting and max
+  energyllm run --compare ondemand two-rule        beside these two
+  energyllm run --compare all                      beside every governor there is
   energyllm run --prompts my.txt --fan-off-at never    your own prompts, one per line
   energyllm run --governor fixed:7,6,32,16         prefill clock 7, decode clock 6, batch 32, 16 layers")]
 pub struct Arguments {
@@ -39,12 +41,22 @@ pub struct Arguments {
     /// Policy image for the governor `learned`.
     #[arg(long, value_name = "FILE", default_value = "models/policies/service.elp")]
     policy: PathBuf,
-    /// Who chooses: learned, max, min, two-rule, or fixed:P,D,B,L[,FAN].
-    #[arg(long, default_value = "learned", value_parser = Choice::from_str)]
+    /// Who chooses the clocks, batch, layers and fan of every batch.
+    ///
+    /// learned: the policy image.
+    /// max, min: highest clocks and largest batch; lowest clocks and batch 1.
+    /// ondemand: clocks by load, as Linux does it for GPUs.
+    /// race-to-idle: max with the fan full.
+    /// two-rule: fixed:7,6,32,16, from 80 °C until 76 °C the lowest clocks and the fan full.
+    /// capped:MHZ: max with both clocks at most MHZ; 816, 612 and 408 are those of the power modes
+    /// 50W, 30W and 15W (their gated cores and their CPU and memory caps are not simulated).
+    /// fixed:P,D,B,L[,FAN]: index of prefill and decode clock from 0, batch, layers, fan duty.
+    #[arg(long, default_value = "learned", value_parser = Choice::from_str, verbatim_doc_comment)]
     governor: Choice,
-    /// Run `fixed:7,6,32,16` and `max` on the same requests and show all side by side.
-    #[arg(long)]
-    compare: bool,
+    /// Run other governors on the same requests and show all side by side: names as above, or
+    /// `all`. Without a name: fixed:7,6,32,16 and max.
+    #[arg(long, value_name = "GOVERNOR", num_args = 0.., value_parser = Rival::from_str)]
+    compare: Option<Vec<Rival>>,
     /// Folder for the record, answers included, and the figure.
     #[arg(long, value_name = "DIR", default_value = "out/run")]
     out: PathBuf,
@@ -79,6 +91,9 @@ pub struct Arguments {
     /// CPU threads of llama.cpp. They spin: never more than free cores.
     #[arg(long, default_value_t = 1)]
     threads: u32,
+    /// Let `learned` alone decide, even while it does worse than the board profile's static setting.
+    #[arg(long)]
+    no_fallback: bool,
     /// Let the governor choose depths below the model's quality floor.
     #[arg(long)]
     any_depth: bool,
@@ -87,6 +102,21 @@ pub struct Arguments {
 const DEFAULT_MODEL: &str = "models/tiny-llama/tiny-llama-f16.gguf";
 const DEFAULT_PROMPTS: &str = "models/prompts/questions.jsonl";
 const SHIPPED_REQUESTS: usize = 4800;
+
+/// Whom to compare with.
+#[derive(Clone, Debug)]
+enum Rival {
+    All,
+    One(Choice),
+}
+
+impl FromStr for Rival {
+    type Err = ChoiceError;
+
+    fn from_str(text: &str) -> Result<Self, ChoiceError> {
+        if text == "all" { Ok(Self::All) } else { text.parse().map(Self::One) }
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 enum FanOff {
@@ -107,11 +137,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let job = Job::prepare(options)?;
     ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
-    let mut governors = vec![options.governor.clone()];
-    if options.compare {
-        let others = [PUBLISHED_BEST, Choice::Max];
-        governors.extend(others.into_iter().filter(|other| *other != options.governor));
-    }
+    let governors = options.governors();
     // Every governor is made before the first batch, so that a bad one costs no time.
     for governor in &governors {
         governor.build(&job.profile.actions, &options.policy, &job.image)?;
@@ -135,6 +161,28 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
 }
 
 impl Arguments {
+    /// The governor asked for, then those to compare it with, each once.
+    fn governors(&self) -> Vec<Choice> {
+        let others = match self.compare.as_deref() {
+            None => Vec::new(),
+            Some([]) => vec![PUBLISHED_BEST, Choice::Max],
+            Some(rivals) => rivals
+                .iter()
+                .flat_map(|rival| match rival {
+                    Rival::All => choice::all(),
+                    Rival::One(choice) => vec![choice.clone()],
+                })
+                .collect(),
+        };
+        let mut governors = vec![self.governor.clone()];
+        for other in others {
+            if !governors.contains(&other) {
+                governors.push(other);
+            }
+        }
+        governors
+    }
+
     fn start(&self) -> f64 {
         self.start.unwrap_or(self.ambient + 20.0)
     }

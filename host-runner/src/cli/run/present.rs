@@ -6,6 +6,7 @@ use crate::report::table::{Table, number};
 use crate::run::choice::Choice;
 use crate::run::summary::{Collector, Summary};
 use crate::run::{AnswerRecord, Ending, TurnRecord, figure};
+use controller_core::action::Reason;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::io::IsTerminal;
@@ -14,7 +15,7 @@ impl Job<'_> {
     pub(super) fn draw(&self, results: &[Run]) -> anyhow::Result<()> {
         let limit_c = f64::from(self.limits.temperature.0) / 1000.0;
         let runs: Vec<(String, &[TurnRecord])> =
-            results.iter().map(|result| (result.governor.to_string(), result.turns.as_slice())).collect();
+            results.iter().take(COLUMNS).map(|result| (result.governor.to_string(), result.turns.as_slice())).collect();
         let place = format!("{} °C ambient, {} requests/s", self.options.ambient, self.options.rate);
         figure::of_runs(&runs, limit_c, &place).draw(&self.options.out.join("run.png"))?;
         Ok(())
@@ -70,9 +71,75 @@ impl Job<'_> {
         for AnswerRecord { prompt, text: answer, .. } in answers.into_iter().flatten().take(3) {
             text.extend(["  ", &printable(prompt), "\n  > ", &printable(answer), "\n\n"]);
         }
-        text += &summary_table(results).to_string();
+        let table = if results.len() <= COLUMNS { summary_table(results) } else { comparison_table(results) };
+        text += &table.to_string();
+        text.extend(results.iter().filter_map(replaced));
         text += "\nall but the decision times: simulated board. record and figure: ";
         text + &options.out.display().to_string()
+    }
+}
+
+/// Says that a governor lost against the static setting.
+fn replaced(Run { governor, summary, turns, .. }: &Run) -> Option<String> {
+    let by_static = |turn: &&TurnRecord| turn.step.decision.reason == Reason::StaticFallback;
+    let first = turns.iter().find(by_static).map_or(0, |turn| turn.step.sequence);
+    (summary.fallbacks > 0).then(|| {
+        let times = summary.fallbacks;
+        format!(
+            "\n{governor} did worse than the board profile's static setting and was replaced by it: {times} times, first \
+             at decision {first}\n"
+        )
+    })
+}
+
+/// Most governors that stand side by side; more of them stand one below the other, with fewer figures.
+const COLUMNS: usize = 4;
+
+/// What many governors are compared by, one row per governor.
+fn comparison_table(results: &[Run]) -> Table {
+    let mut table = Table::new([
+        "simulated board",
+        "J/token",
+        "mean W",
+        "p50 s",
+        "p95 s",
+        "batch",
+        "layers",
+        "right %",
+        "reward",
+        "max °C",
+        "overruled",
+        "held",
+        "length s",
+        "ended",
+    ]);
+    for Run { governor, summary: s, .. } in results {
+        table.row([
+            governor.to_string(),
+            number(s.energy_per_token_j, 4),
+            number(Some(s.mean_power_w), 2),
+            number(s.response_p50_s, 2),
+            number(s.response_p95_s, 2),
+            number(s.mean_batch, 2),
+            number(s.mean_depth_layers, 2),
+            number(s.right_answers_share.map(|share| share * 100.0), 1),
+            number(s.mean_reward, 4),
+            number(Some(s.max_temperature_c), 1),
+            s.overruled.values().sum::<u64>().to_string(),
+            s.holds.to_string(),
+            number(Some(s.duration_s), 0),
+            ended(s.ending).to_owned(),
+        ]);
+    }
+    table
+}
+
+const fn ended(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Complete => "complete",
+        Ending::Interrupted => "stopped",
+        Ending::BoardOff => "board shut down",
+        Ending::CannotCool => "too hot to work",
     }
 }
 
@@ -106,13 +173,9 @@ fn summary_table(results: &[Run]) -> Table {
     for reason in reasons {
         row(&format!("    {reason}"), &|s| s.overruled.get(reason).copied().unwrap_or(0).to_string());
     }
+    row("replaced by the static setting", &|s| s.fallbacks.to_string());
     row("length of the run, s", &|s| number(Some(s.duration_s), 0));
-    row("ended", &|s| match s.ending {
-        Ending::Complete => "complete".to_owned(),
-        Ending::Interrupted => "stopped".to_owned(),
-        Ending::BoardOff => "board shut down".to_owned(),
-        Ending::CannotCool => "too hot to work".to_owned(),
-    });
+    row("ended", &|s| ended(s.ending).to_owned());
     let cost = |result: &Run| {
         result.decision_cost.map_or("-".to_owned(), |c| format!("{} / {} / {}", c.mean_ns, c.p50_ns, c.p95_ns))
     };

@@ -9,7 +9,7 @@
 //! | module | role |
 //! |---|---|
 //! | [`scenario`] | what happens to the board |
-//! | [`bench`] | a board at work under a governor |
+//! | [`bench`](mod@bench) | a board at work under a governor |
 //! | [`account`] | what a stretch of work came to |
 //! | [`oracle`] | the best setting for every state, by looking ahead |
 //! | [`best_static`] | the best setting in hindsight |

@@ -8,7 +8,10 @@
 //! | [`env`](mod@env) | requests, boards, turns |
 //! | [`grpo`] | training |
 //! | [`import`] | policies of the published prototype |
+//! | [`baseline`] | searches and policies to beat |
+//! | [`search`] | finding a good setting in few pulls |
 //! | [`quantize`] | the only door from floats to integers |
+//! | [`eval`] | governors and policies side by side |
 //! | [`verify`] | conformance against files of cases |
 //! | [`bench`] | what our own code costs on a machine |
 //! | [`report`] | tables and figures |
@@ -16,9 +19,11 @@
 //! | [`atomic_file`] | files that exist whole or not at all |
 
 pub mod atomic_file;
+pub mod baseline;
 pub mod bench;
 pub mod cli;
 pub mod env;
+pub mod eval;
 pub mod grpo;
 pub mod import;
 pub mod input_file;
@@ -26,4 +31,5 @@ pub mod llm;
 pub mod quantize;
 pub mod report;
 pub mod run;
+pub mod search;
 pub mod verify;

@@ -5,9 +5,11 @@
 //! or environment.
 
 mod bench;
+mod eval;
 mod freeze;
 mod output;
 mod run;
+mod search;
 mod train;
 mod verify;
 mod world;
@@ -35,6 +37,8 @@ enum Command {
     Run(run::Arguments),
     Train(train::Arguments),
     Freeze(freeze::Arguments),
+    Eval(eval::Arguments),
+    Search(search::Arguments),
     Verify(verify::Arguments),
     Bench(bench::Arguments),
 }
@@ -58,6 +62,8 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run::run(run, format),
         Command::Train(train) => train::run(train, format),
         Command::Freeze(freeze) => freeze::run(freeze, format),
+        Command::Eval(eval) => eval::run(eval, format),
+        Command::Search(search) => search::run(search, format),
         Command::Verify(verify) => verify::run(verify, format),
         Command::Bench(bench) => bench::run(bench, format),
     };

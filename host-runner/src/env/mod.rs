@@ -8,9 +8,13 @@
 //! | [`answers`] | who produces the tokens: llama.cpp, or drawn lengths for training |
 //! | [`service`] | one turn: wait, sample, answer a batch, measure |
 //! | [`profile`] | a board's numbers: physics, knobs, limits, reward |
+//! | [`replay`] | a logged grid as a bandit |
+//! | [`commission`] | trial batches on a board, under the supervisor |
 
 pub mod answers;
+pub mod commission;
 pub mod profile;
 pub mod quality;
 pub mod queue;
+pub mod replay;
 pub mod service;

@@ -21,7 +21,8 @@ pub struct Waiting {
 #[derive(Clone, Debug)]
 pub struct Queue {
     rng: Pcg32,
-    mean_gap_s: f64,
+    /// From each moment on, s, this mean gap between arrivals, s.
+    load: Vec<(f64, f64)>,
     next_s: f64,
     arrived: usize,
     total: usize,
@@ -33,23 +34,43 @@ impl Queue {
     /// `total` requests at a mean rate of `per_second`, which must be above zero.
     #[must_use]
     pub fn new(per_second: f64, total: usize, seed: u64) -> Self {
+        Self::with_load(&[(0.0, per_second)], total, seed)
+    }
+
+    /// The same with a rate that changes: from each moment (seconds, ascending, the first 0) on, so many requests per
+    /// second, above zero.
+    #[must_use]
+    pub fn with_load(load: &[(f64, f64)], total: usize, seed: u64) -> Self {
         let mut queue = Self {
             rng: Pcg32::new(seed),
-            mean_gap_s: 1.0 / per_second,
+            load: load.iter().map(|(from_s, per_second)| (*from_s, 1.0 / per_second)).collect(),
             next_s: 0.0,
             arrived: 0,
             total,
             waiting: VecDeque::new(),
             recent: VecDeque::new(),
         };
-        queue.next_s = queue.gap();
+        queue.next_s = queue.arrival_after(0.0);
         queue
     }
 
-    /// An exponential gap; `libm` gives the same bits everywhere.
-    fn gap(&mut self) -> f64 {
+    /// When the request after one at `now_s` arrives: an exponential gap at the rates in force meanwhile; `libm` gives
+    /// the same bits everywhere.
+    fn arrival_after(&mut self, mut now_s: f64) -> f64 {
         let uniform = (f64::from(self.rng.next_u32()) + 1.0) / (f64::from(u32::MAX) + 1.0);
-        -libm::log(uniform) * self.mean_gap_s
+        let mut left = -libm::log(uniform);
+        let mut gap_s = self.load.first().map_or(f64::INFINITY, |(_, gap_s)| *gap_s);
+        for &(from_s, next_gap_s) in &self.load {
+            if from_s > now_s {
+                if now_s + left * gap_s < from_s {
+                    break;
+                }
+                left -= (from_s - now_s) / gap_s;
+                now_s = from_s;
+            }
+            gap_s = next_gap_s;
+        }
+        now_s + left * gap_s
     }
 
     /// Lets everything arrive that has arrived by `now_s`.
@@ -58,7 +79,7 @@ impl Queue {
             self.waiting.push_back(Waiting { number: self.arrived, arrived_s: self.next_s });
             self.recent.push_back(self.next_s);
             self.arrived += 1;
-            self.next_s += self.gap();
+            self.next_s = self.arrival_after(self.next_s);
         }
         while self.recent.front().is_some_and(|arrived| *arrived < now_s - RATE_WINDOW_S) {
             self.recent.pop_front();
@@ -129,6 +150,22 @@ mod tests {
         let taken = watched.take(3);
         assert_eq!(taken.iter().map(|w| w.number).collect::<Vec<_>>(), [0, 1, 2]);
         assert!(taken.windows(2).all(|pair| pair[0].arrived_s <= pair[1].arrived_s));
+    }
+
+    #[test]
+    fn the_rate_changes_when_it_should() {
+        let mut queue = Queue::with_load(&[(0.0, 1.0), (1000.0, 8.0), (2000.0, 0.5)], usize::MAX, 2);
+        let mut arrivals = |until_s: f64| {
+            queue.advance(until_s);
+            let count = queue.len();
+            queue.take(count);
+            count
+        };
+        let counts = [arrivals(1000.0), arrivals(2000.0), arrivals(3000.0)];
+        // Within four standard deviations of the Poisson counts.
+        for (count, expected) in counts.into_iter().zip([1000.0, 8000.0, 500.0]) {
+            assert!((count as f64 - expected).abs() < 4.0 * f64::sqrt(expected), "{counts:?}");
+        }
     }
 
     #[test]

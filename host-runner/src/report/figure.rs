@@ -9,10 +9,18 @@ use std::sync::Once;
 /// DejaVu Sans, cut down to the signs that figures use (licence beside it).
 static FONT: &[u8] = include_bytes!("../../assets/DejaVuSans-subset.ttf");
 
-/// Colours that colour-blind people tell apart (Okabe and Ito, 2008), dark ones first so that
+/// Colours that colour-blind people tell apart (Okabe and Ito, 2008; grey for their yellow), dark ones first so that
 /// they also differ in grey.
-const COLOURS: [RGBColor; 4] =
-    [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
+const COLOURS: [RGBColor; 8] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(0, 0, 0),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(150, 150, 150),
+];
 
 /// One line of a panel.
 #[derive(Clone, Debug)]
@@ -28,7 +36,7 @@ pub struct Line {
 pub struct Panel {
     /// Label of the vertical axis, with the unit.
     pub label: String,
-    /// Lines, at most four.
+    /// Lines, at most eight.
     pub lines: Vec<Line>,
     /// A horizontal line with its name, for a limit.
     pub limit: Option<(f64, String)>,

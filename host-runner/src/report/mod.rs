@@ -1,4 +1,5 @@
 //! Tables and figures for people. Nothing here is ever read back as data.
 
 pub mod figure;
+pub mod manifest;
 pub mod table;

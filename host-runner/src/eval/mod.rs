@@ -1,0 +1,9 @@
+//! Governors and policies side by side.
+//!
+//! | module | role |
+//! |---|---|
+//! | [`closed_loop`] | on the simulated board, scenario by scenario |
+//! | [`prototype`] | on the temperatures of a published training log, under its own reward |
+
+pub mod closed_loop;
+pub mod prototype;

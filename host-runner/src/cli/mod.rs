@@ -5,6 +5,7 @@
 //! or environment.
 
 mod freeze;
+mod llm;
 mod output;
 mod run;
 mod train;
@@ -35,6 +36,7 @@ enum Command {
     Train(train::Arguments),
     Freeze(freeze::Arguments),
     Verify(verify::Arguments),
+    Llm(llm::Arguments),
 }
 
 /// How a command ended, when nothing went wrong on the way.
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Train(train) => train::run(train, format),
         Command::Freeze(freeze) => freeze::run(freeze, format),
         Command::Verify(verify) => verify::run(verify, format),
+        Command::Llm(llm) => llm::run(llm, format),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

@@ -15,23 +15,36 @@
 //! **Batches.** Every sequence has its own KV stream. Sequences leave when they are done, and the batch shrinks.
 
 mod batch;
+mod cache;
 mod check;
+pub mod conformance;
 mod decode;
 mod engine;
+mod error;
 mod ffi;
+mod gate;
 pub mod gguf;
 mod model;
+mod native;
+mod payoff;
 mod prefill;
 pub mod prompt;
+pub mod random;
 mod request;
 mod sampling;
 mod sequence;
+mod session;
+mod speculate;
 
 pub use check::CheckError;
 pub use decode::{Answer, DecodeReport};
-pub use engine::{ChosenToken, Engine, EngineError, EngineOptions};
-pub use ffi::GraphError;
+pub use engine::{ChosenToken, Engine, EngineOptions};
+pub use error::EngineError;
+pub use ffi::{GraphError, Precision};
+pub use gate::{Gate, GateReport};
 pub use model::{Model, ModelError, ModelOptions};
 pub use prefill::{PrefillReport, Prefilled};
 pub use request::{Depth, Prompt, Request, Sampling, TokenId};
 pub use sequence::StopReason;
+pub use session::{Session, Ticket};
+pub use speculate::{Drafter, Speculation, Statistics};

@@ -247,7 +247,7 @@ fn check(header: &Header, path: &Path) -> Result<(), ModelError> {
     }
     // The first file of a split model may hold no layer.
     let split = header.count("split.count").unwrap_or(1) > 1;
-    if !split && !header.tensors().iter().any(|name| name.starts_with("blk.")) {
+    if !split && !header.tensors().any(|name| name.starts_with("blk.")) {
         return Err(ModelError::VocabularyOnly { path: path() });
     }
     // Missing, it is refused; negative, it would abort.

@@ -10,6 +10,7 @@
 //! | [`quantize`] | the only door from floats to integers |
 //! | [`verify`] | conformance against files of cases |
 //! | [`report`] | tables and figures |
+//! | [`resources`] | CPU time and memory of this process |
 //! | [`input_file`] | reading what a user points at |
 //! | [`atomic_file`] | files that exist whole or not at all |
 
@@ -21,5 +22,6 @@ pub mod input_file;
 pub mod llm;
 pub mod quantize;
 pub mod report;
+pub mod resources;
 pub mod run;
 pub mod verify;

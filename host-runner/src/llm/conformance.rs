@@ -25,7 +25,7 @@ const PREFILL: u32 = 48;
 const STEPS: u32 = 12;
 
 /// What was compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Test {
     /// One sequence, 48 tokens at once.
     Prefill,
@@ -135,12 +135,11 @@ pub fn usual_depths(layers: u32) -> RangeInclusive<u32> {
     layers.saturating_sub(7).max(1)..=layers
 }
 
-/// Compares every depth of `depths` with truncated copies of the model at `path`. `done` hears of each comparison.
+/// Compares every depth of `depths` with truncated copies of the model at `path`.
 pub fn compare(
     path: &Path,
     depths: Option<RangeInclusive<u32>>,
     threads: u32,
-    mut done: impl FnMut(&Comparison),
 ) -> Result<Vec<Comparison>, ConformanceError> {
     let model = Model::load(path, &ModelOptions::default())?;
     let layers = model.n_layer();
@@ -163,10 +162,7 @@ pub fn compare(
     check::run(&mut context, &mut batch, &model, SEQUENCES)?;
     let mut ours = Ours { context, depth: layers, layers };
     let mut results = Vec::new();
-    let mut report = |comparison| {
-        done(&comparison);
-        results.push(comparison);
-    };
+    let mut report = |comparison| results.push(comparison);
 
     // The sequences of the last two tests: sequence i at the i-th depth, over and over.
     let turns: Vec<u32> = (0..SEQUENCES).map(|i| *depths.start() + i % (1 + depths.end() - depths.start())).collect();
@@ -220,7 +216,7 @@ pub fn compare(
     Ok(results)
 }
 
-fn write_copy(path: &Path, depth: u32, to: &Path) -> Result<(), ConformanceError> {
+pub(super) fn write_copy(path: &Path, depth: u32, to: &Path) -> Result<(), ConformanceError> {
     let mut file = BufWriter::new(File::create(to)?);
     truncate(path, depth, &mut file).map_err(|source| ConformanceError::Truncate { path: path.into(), source })?;
     Ok(file.flush()?)

@@ -92,6 +92,12 @@ impl<'model> Engine<'model> {
         self.model
     }
 
+    /// Its sizes.
+    #[must_use]
+    pub fn options(&self) -> EngineOptions {
+        self.options
+    }
+
     /// Calls `watcher` for every token from now on, the first of an answer (in the prefill) included.
     pub fn watch(&mut self, watcher: impl FnMut(ChosenToken) + 'model) {
         self.watcher = Some(Box::new(watcher));
@@ -143,8 +149,17 @@ impl<'model> Engine<'model> {
         Ok(self.distribution(nth, layers, request)?.entropy)
     }
 
+    /// The `nth` logits of the last run, which stopped behind `layers`.
+    pub(super) fn logits(&self, nth: usize, layers: u32) -> &[f32] {
+        if layers == self.model.n_layer() {
+            self.context.native_logits(self.batch.rows()[nth])
+        } else {
+            self.context.tapped_logits(nth)
+        }
+    }
+
     fn distribution(&self, nth: usize, layers: u32, request: usize) -> Result<Distribution, EngineError> {
-        Distribution::of(self.context.tapped_logits(nth)).ok_or(EngineError::NotFinite { request, layers })
+        Distribution::of(self.logits(nth, layers)).ok_or(EngineError::NotFinite { request, layers })
     }
 
     /// Lets each of `sequences` choose its next token. They are those that wanted logits in the last run, in its order.
@@ -162,11 +177,10 @@ impl<'model> Engine<'model> {
         nth: usize,
         layers: u32,
     ) -> Result<TokenId, EngineError> {
-        let logits = if layers == self.model.n_layer() {
-            self.context.native_logits(self.batch.rows()[nth])
-        } else {
-            self.context.tapped_logits(nth)
-        };
+        // Not through `logits`: the watcher is borrowed beside them.
+        let native = layers == self.model.n_layer();
+        let logits =
+            if native { self.context.native_logits(self.batch.rows()[nth]) } else { self.context.tapped_logits(nth) };
         let request = sequence.request;
         let (token, entropy) = sequence.choose(logits, self.model).ok_or(EngineError::NotFinite { request, layers })?;
         if let Some(watcher) = &mut self.watcher {

@@ -15,10 +15,12 @@
 //! **Batches.** Every sequence has its own KV stream. Sequences leave when they are done, and the batch shrinks.
 
 mod batch;
+pub mod bench;
 mod cache;
 mod check;
 pub mod conformance;
 mod decode;
+pub mod depths;
 mod engine;
 mod error;
 mod ffi;

@@ -218,6 +218,11 @@ impl Model {
         String::from_utf8_lossy(&self.llama.vocab().detokenize(&tokens, false, false)).into_owned()
     }
 
+    /// The token that ends an answer, as the file says.
+    pub(super) fn end_of_text(&self) -> Option<TokenId> {
+        Some(self.llama.vocab().eos().0).filter(|token| *token >= 0)
+    }
+
     /// Whether `token` ends an answer.
     #[must_use]
     pub fn ends_text(&self, token: TokenId) -> bool {

@@ -2,15 +2,13 @@
 
 use super::super::output::{Object, note, print};
 use super::super::{Format, Outcome};
-use super::{file_name, shipped};
+use super::{file_name, shipped, temporary_folder, write_random};
 use crate::llm::conformance::{Comparison, TOLERANCE, Test, compare};
 use crate::llm::random::Shape;
 use crate::report::table::Table;
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Compare every exit with llama.cpp running a copy of the model that has only so many layers.
 ///
@@ -47,29 +45,29 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     if models.is_empty() && !arguments.make_random {
         models = shipped();
     }
-    let folder = tempfile::tempdir().context("cannot make a temporary folder; set TMPDIR to one with room")?;
+    let folder = temporary_folder()?;
     if arguments.make_random || arguments.models.is_empty() {
         let path = folder.path().join("random-untied.gguf");
         write_random(&Shape::untied(), &path)?;
         models.push(path);
     }
     let mut object = Object::new("llm check", None, false);
-    let mut table =
-        Table::new(["model", "test", "depth", "rows", "same choice", "same bits", "largest difference", ""]);
+    let mut table = Table::new(["model", "test", "depths", "rows", "same choice", "same bits", "difference", ""]);
     let (mut comparisons, mut failures) = (0_usize, 0_usize);
     let mut largest = 0.0_f32;
     for path in &models {
         let name = file_name(path);
         note(&format!("{name}: cutting and comparing"));
         let depths = arguments.depths.map(|(low, high)| low..=high);
-        for result in compare(path, depths, arguments.threads, |_| {})? {
-            comparisons += 1;
-            failures += usize::from(!result.holds());
-            if result.test != Test::Control {
-                largest = largest.max(result.difference);
-            }
-            table.row(cells(&name, &result));
-            object.rows.push(row(&name, &result));
+        let mut results = compare(path, depths, arguments.threads)?;
+        comparisons += results.len();
+        failures += results.iter().filter(|result| !result.holds()).count();
+        let equal = results.iter().filter(|result| result.test != Test::Control);
+        largest = equal.map(|result| result.difference).fold(largest, f32::max);
+        object.rows.extend(results.iter().map(|result| row(&name, result)));
+        results.sort_by_key(|result| result.test);
+        for test in results.chunk_by(|a, b| a.test == b.test) {
+            table.row(cells(&name, test));
         }
     }
     object.figure("comparisons", comparisons);
@@ -86,16 +84,25 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     Ok(if failures == 0 { Outcome::Passed } else { Outcome::Failed })
 }
 
-fn cells(model: &str, result: &Comparison) -> [String; 8] {
+/// All depths of one test.
+fn cells(model: &str, results: &[Comparison]) -> [String; 8] {
+    let sum = |of: fn(&Comparison) -> usize| results.iter().map(of).sum::<usize>().to_string();
+    let depths = results.iter().map(|result| result.depth);
+    let (low, high) = (depths.clone().min().unwrap_or(0), depths.max().unwrap_or(0));
+    let control = results.iter().any(|result| result.test == Test::Control);
+    let differences = results.iter().map(|result| result.difference);
+    // A control is as good as its smallest difference.
+    let difference = if control { differences.fold(f32::INFINITY, f32::min) } else { differences.fold(0.0, f32::max) };
+    let broken: Vec<_> = results.iter().filter(|r| !r.holds()).map(|r| r.depth.to_string()).collect();
     [
         model.to_owned(),
-        result.test.name().to_owned(),
-        result.depth.to_string(),
-        result.rows.to_string(),
-        result.same_choice.to_string(),
-        result.same_bits.to_string(),
-        format!("{:.1e}", result.difference),
-        if result.holds() { "ok" } else { "FAILED" }.to_owned(),
+        results.first().map_or("", |result| result.test.name()).to_owned(),
+        format!("{low}-{high}"),
+        sum(|result| result.rows),
+        sum(|result| result.same_choice),
+        sum(|result| result.same_bits),
+        format!("{difference:.1e}"),
+        if broken.is_empty() { "ok".into() } else { format!("FAILED at {}", broken.join(", ")) },
     ]
 }
 
@@ -110,14 +117,4 @@ fn row(model: &str, result: &Comparison) -> serde_json::Value {
         "largest_difference": result.difference,
         "pass": result.holds(),
     })
-}
-
-/// Writes a random model.
-pub(super) fn write_random(shape: &Shape, path: &Path) -> anyhow::Result<()> {
-    let write = || -> std::io::Result<()> {
-        let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-        shape.write(shape.layers, &mut file)?;
-        file.flush()
-    };
-    write().with_context(|| format!("cannot write the random model {}", path.display()))
 }

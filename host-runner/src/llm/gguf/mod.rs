@@ -174,6 +174,11 @@ impl Header {
         }
     }
 
+    /// Bytes of the tensors whose names `wanted` takes.
+    pub fn bytes(&self, wanted: impl Fn(&str) -> bool) -> u64 {
+        self.tensors.iter().filter(|info| wanted(&info.name)).map(|info| info.bytes).sum()
+    }
+
     /// Names of the tensors, in file order.
     pub fn tensors(&self) -> impl Iterator<Item = &str> {
         self.tensors.iter().map(|info| info.name.as_str())

@@ -123,7 +123,7 @@ impl Engine<'_> {
             }
             let last = running.len() - 1;
             let by = self.vacate(place, last);
-            running[last].pending.hidden.shift(by);
+            running[last].pending.iter_mut().for_each(|pending| pending.hidden.shift(by));
             ended.push(running.swap_remove(place));
         }
     }

@@ -12,7 +12,7 @@ use super::engine::Engine;
 use super::error::EngineError;
 use super::ffi::Hidden;
 use super::prefill::Prefilled;
-use super::sequence::{Pending, Sequence};
+use super::sequence::Sequence;
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 
@@ -92,6 +92,10 @@ impl Prefilled<'_, '_> {
     }
 }
 
+/// Pending tokens that wait behind the first probe, and behind the second; all of these come before all of those.
+const FIRST: usize = 0;
+const SECOND: usize = 1;
+
 impl Engine<'_> {
     /// One token more for every sequence.
     fn step_gated(&mut self, running: &mut [Sequence], gate: &Gate, counts: &mut Counts) -> Result<(), EngineError> {
@@ -102,27 +106,64 @@ impl Engine<'_> {
         }
         let kept = self.stop_behind(gate.first)?.clone();
         counts.layer_runs += running.len() as u64 * u64::from(gate.first);
-        counts.head_runs += running.len() as u64;
-        let mut unsure = Vec::new();
         for (place, sequence) in running.iter_mut().enumerate() {
-            let full = sequence.pending.tokens.len() >= gate.max_pending as usize;
-            sequence.pending.push(sequence.next().0, &kept, place);
-            if !full && self.entropy(place, gate.first, sequence.request)? < gate.threshold {
-                self.choose_for(sequence, place, gate.first)?;
-                counts.chosen[0] += 1;
-            } else {
-                unsure.push(place);
-            }
+            sequence.pending[FIRST].push(sequence.next().0, &kept, place);
         }
-        for group in self.groups(running, &unsure) {
-            self.finish(&mut running[group.clone()], group.start, gate, counts)?;
+        let unsure = self.probe(running, 0..running.len(), FIRST, gate, counts)?;
+        let Some(second) = gate.second else {
+            for group in self.groups(running, &unsure, FIRST) {
+                self.finish(&mut running[group.clone()], group.start, FIRST, gate.first, counts)?;
+            }
+            return Ok(());
+        };
+        let mut still_unsure = Vec::new();
+        for group in self.groups(running, &unsure, FIRST) {
+            let tokens = self.go_deeper(&running[group.clone()], group.start, FIRST, second)?;
+            counts.layer_runs += tokens * u64::from(second - gate.first);
+            let kept = self.context().kept().clone();
+            let mut rows = 0..;
+            for sequence in &mut running[group.clone()] {
+                for (token, row) in std::mem::take(&mut sequence.pending[FIRST]).tokens.into_iter().zip(&mut rows) {
+                    sequence.pending[SECOND].push(token, &kept, row);
+                }
+            }
+            still_unsure.extend(self.probe(running, group, SECOND, gate, counts)?);
+        }
+        for group in self.groups(running, &still_unsure, SECOND) {
+            self.finish(&mut running[group.clone()], group.start, SECOND, second, counts)?;
         }
         Ok(())
     }
 
-    /// Cuts places into runs that llama.cpp takes as one graph: neighbours with equally many pending tokens.
-    fn groups(&self, running: &[Sequence], places: &[usize]) -> Vec<Range<usize>> {
-        let pending = |place: usize| running[place].pending.tokens.len();
+    /// Lets those of `places` leave that are sure by the logits of the last run, which are theirs. Returns the others.
+    fn probe(
+        &mut self,
+        running: &mut [Sequence],
+        places: Range<usize>,
+        level: usize,
+        gate: &Gate,
+        counts: &mut Counts,
+    ) -> Result<Vec<usize>, EngineError> {
+        let layers = if level == FIRST { gate.first } else { gate.second.unwrap_or(gate.first) };
+        counts.head_runs += places.len() as u64;
+        let mut unsure = Vec::new();
+        for (nth, place) in places.enumerate() {
+            let sequence = &mut running[place];
+            let room =
+                sequence.pending.iter().map(|pending| pending.tokens.len()).sum::<usize>() <= gate.max_pending as usize;
+            if room && self.entropy(nth, layers, sequence.request)? < gate.threshold {
+                self.choose_for(sequence, nth, layers)?;
+                counts.chosen[level] += 1;
+            } else {
+                unsure.push(place);
+            }
+        }
+        Ok(unsure)
+    }
+
+    /// Cuts places into runs that llama.cpp takes as one graph: neighbours with equally many tokens at `level`.
+    fn groups(&self, running: &[Sequence], places: &[usize], level: usize) -> Vec<Range<usize>> {
+        let pending = |place: usize| running[place].pending[level].tokens.len();
         let most = |place: usize| self.options.prefill_tokens as usize / pending(place);
         let mut groups: Vec<Range<usize>> = Vec::new();
         for &place in places {
@@ -138,81 +179,43 @@ impl Engine<'_> {
         groups
     }
 
-    /// Takes the pending tokens of a group through the layers behind, and chooses what follows the last of each.
+    /// Takes the tokens of a group that wait at `level` through all layers behind, and chooses what follows the last of
+    /// each sequence.
     fn finish(
         &mut self,
         group: &mut [Sequence],
         start: usize,
-        gate: &Gate,
+        level: usize,
+        from: u32,
         counts: &mut Counts,
     ) -> Result<(), EngineError> {
         let layers = self.model.n_layer();
-        let each = group[0].pending.tokens.len();
-        let tokens = (group.len() * each) as u64;
-        let mut hidden = Hidden::default();
-        for sequence in &*group {
-            hidden.extend(&sequence.pending.hidden);
-        }
-        let Some(second) = gate.second.filter(|_| each <= gate.max_pending as usize) else {
-            counts.layer_runs += tokens * u64::from(layers - gate.first);
-            return self.finish_from(group, start, &hidden, counts);
-        };
-        self.feed_pending(group, start);
-        self.go_on(&hidden, second)?;
-        counts.layer_runs += tokens * u64::from(second - gate.first);
-        counts.head_runs += group.len() as u64;
-        let kept = self.context().kept().clone();
-        let mut unsure = Vec::new();
-        for (nth, sequence) in group.iter_mut().enumerate() {
-            if self.entropy(nth, second, sequence.request)? < gate.threshold {
-                self.choose_for(sequence, nth, second)?;
-                counts.chosen[1] += 1;
-            } else {
-                unsure.push(nth);
-            }
-        }
-        for part in self.groups(group, &unsure) {
-            let mut hidden = Hidden::default();
-            for nth in part.start * each..part.end * each {
-                hidden.push(&kept, nth);
-            }
-            counts.layer_runs += (part.len() * each) as u64 * u64::from(layers - second);
-            self.finish_from(&mut group[part.clone()], start + part.start, &hidden, counts)?;
-        }
-        Ok(())
-    }
-
-    /// The last stretch: through the end of the model.
-    fn finish_from(
-        &mut self,
-        group: &mut [Sequence],
-        start: usize,
-        hidden: &Hidden,
-        counts: &mut Counts,
-    ) -> Result<(), EngineError> {
-        let layers = self.model.n_layer();
-        self.feed_pending(group, start);
-        self.go_on(hidden, layers)?;
+        counts.layer_runs += self.go_deeper(group, start, level, layers)? * u64::from(layers - from);
         counts.head_runs += group.len() as u64;
         for (nth, sequence) in group.iter_mut().enumerate() {
             self.choose_for(sequence, nth, layers)?;
             counts.chosen[2] += 1;
-            sequence.pending.clear();
+            sequence.pending[level].clear();
         }
         Ok(())
     }
 
-    /// Takes the pending tokens of neighbours out of the cache and puts them into the batch again.
-    fn feed_pending(&mut self, group: &[Sequence], start: usize) {
+    /// Runs the tokens of a group that wait at `level` up to `layers`, and returns their number. They are the last ones of
+    /// their sequences; the very last of each wants logits.
+    fn go_deeper(&mut self, group: &[Sequence], start: usize, level: usize, layers: u32) -> Result<u64, EngineError> {
         self.batch.clear();
+        let mut hidden = Hidden::default();
         for (sequence, id) in group.iter().zip(u32::try_from(start).expect("a batch has at most 256 sequences")..) {
-            let Pending { tokens, .. } = &sequence.pending;
-            let count = u32::try_from(tokens.len()).expect("positions are below 2^31");
+            let pending = &sequence.pending[level];
+            let count = u32::try_from(pending.tokens.len()).expect("positions are below 2^31");
             let end = self.context().positions(id);
             self.context().truncate(id, end - count);
-            for (&token, position) in tokens.iter().zip(end - count..) {
+            for (&token, position) in pending.tokens.iter().zip(end - count..) {
                 self.batch.push(token, position, id, position + 1 == end);
             }
+            hidden.extend(&pending.hidden);
         }
+        self.go_on(&hidden, layers)?;
+        Ok(hidden.cells.len() as u64)
     }
 }

@@ -1,8 +1,10 @@
 //! Runs Llama models on llama.cpp, as deep as the caller likes.
 //!
 //! ```text
-//! Model::load ──> Engine::new ──> prefill(requests, depth) ──> Prefilled ──> decode(stop) ──> DecodeReport
-//!                 (self-check)    one clock of the board                     another clock
+//! Model::load ──> Engine::new ──> prefill(requests, depth) ──> Prefilled ──> decode        ──> DecodeReport
+//!                 (self-check) │  one clock of the board                 ├─> speculate          another clock
+//!                              │                                         └─> decode_gated  ──> GateReport
+//!                              └> session() ──> submit, step, cancel, ...
 //! ```
 //! A prompt is read in one go (prefill) and the answer comes token by token (decode). The two load a GPU so differently
 //! that the controller sets a clock for each, so they are two calls, with [`Prefilled`] between them.
@@ -12,7 +14,12 @@
 //! and no weight is copied. What this takes from llama.cpp's insides is checked when an [`Engine`] is made, so an update
 //! that changes them fails there and never gives wrong text.
 //!
-//! **Batches.** Every sequence has its own KV stream. Sequences leave when they are done, and the batch shrinks.
+//! **Batches.** Every sequence has its own KV stream. Sequences leave when they are done, and the batch shrinks. In a
+//! [`Session`] others take their place, each at its own depth.
+//!
+//! **Exactness.** A token that left early has no keys and values in the layers above. `cache` keeps the account of that,
+//! and a run that would read what is not there is refused. `speculate` and `gate` finish such tokens later, from
+//! saved hidden states. [`conformance`] proves exits against truncated files, [`mod@bench`] and [`depths`] measure them.
 
 mod batch;
 pub mod bench;

@@ -49,7 +49,11 @@ pub enum ModelError {
         source: GgufError,
     },
     /// Another family of models.
-    #[error("{} has architecture {found:?}; only \"{ARCHITECTURE}\" is supported (Llama 2, 3, 3.1, 3.2, TinyLlama, ...)", path.display())]
+    #[error(
+        "{} has architecture {found:?}; depth needs \"{ARCHITECTURE}\" (Llama 2 and 3, TinyLlama, SmolLM, Mistral 7B), and this \
+         model still runs at full depth in llama.cpp's own programs",
+        path.display()
+    )]
     Architecture {
         /// The file.
         path: PathBuf,

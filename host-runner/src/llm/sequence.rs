@@ -50,8 +50,8 @@ pub(super) struct Sequence {
     pub(super) stop: Option<StopReason>,
     /// Layers that its tokens run, where they have a depth of their own.
     pub(super) depth: u32,
-    /// Tokens that have left early and wait for the layers behind, with what those need.
-    pub(super) pending: Pending,
+    /// Tokens that have left early and wait for the layers behind, with what those need; see [`super::gate`].
+    pub(super) pending: [Pending; 2],
     max_new_tokens: usize,
     stop_texts: Vec<String>,
     sampler: Sampler,
@@ -66,7 +66,7 @@ impl Sequence {
             entropies: Vec::new(),
             stop: None,
             depth: 0,
-            pending: Pending::default(),
+            pending: Default::default(),
             stop_texts: request.stop.clone(),
             max_new_tokens: request.max_new_tokens as usize,
             sampler: Sampler::new(request.sampling),

@@ -5,11 +5,13 @@ use super::super::{Format, Outcome};
 use super::{DEFAULT_PROMPTS, file_name, progress_bar, questions};
 use crate::llm::{
     Answer, Depth, Engine, EngineOptions, Model, ModelOptions, Precision, Request, Sampling, StopReason, Ticket,
+    TokenId,
 };
 use crate::resources::resident_bytes;
 use clap::Args;
 use controller_core::rng::Pcg32;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -73,6 +75,33 @@ fn cases(arguments: &Arguments, prompts: &[Request], layers: u32) -> Vec<Case> {
     (0..arguments.requests).map(&mut case).collect()
 }
 
+/// What is kept of an answer: as much for a long one as for a short one, so that the memory of the engine can be seen.
+#[derive(Clone, Copy)]
+struct Kept {
+    stop: StopReason,
+    tokens: usize,
+    digest: u64,
+}
+
+impl Kept {
+    fn of(answer: &Answer) -> Self {
+        Self { stop: answer.stop, tokens: answer.tokens.len(), digest: digest(&answer.tokens) }
+    }
+
+    /// Whether it is `alone`, or the beginning of it where the request was cancelled.
+    fn agrees_with(&self, alone: &Answer) -> bool {
+        let whole = self.stop == alone.stop && self.tokens == alone.tokens.len();
+        let begun = alone.tokens.get(..self.tokens).is_some_and(|tokens| digest(tokens) == self.digest);
+        begun && (whole || self.stop == StopReason::Cancelled)
+    }
+}
+
+fn digest(tokens: &[TokenId]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    tokens.hash(&mut hasher);
+    hasher.finish()
+}
+
 #[derive(Default)]
 struct Findings {
     cancelled: usize,
@@ -104,13 +133,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     for (case, answer) in cases.iter().zip(&answers) {
         let prefilled = engine.prefill(std::slice::from_ref(&case.request), Depth::Layers(case.depth))?;
         let alone = prefilled.decode(&go_on)?.answers;
-        let same = match (alone.first(), answer) {
-            (Some(alone), Some(answer)) if answer.stop == StopReason::Cancelled => {
-                alone.tokens.starts_with(&answer.tokens)
-            }
-            (Some(alone), Some(answer)) => alone.text == answer.text && alone.stop == answer.stop,
-            _ => false,
-        };
+        let same = alone.first().is_some_and(|alone| answer.is_some_and(|answer| answer.agrees_with(alone)));
         different += usize::from(!same);
         bar.inc(1);
     }
@@ -149,11 +172,11 @@ fn together(
     engine: &mut Engine,
     cases: &[Case],
     bar: &indicatif::ProgressBar,
-) -> anyhow::Result<(Vec<Option<Answer>>, Findings)> {
+) -> anyhow::Result<(Vec<Option<Kept>>, Findings)> {
     let mut session = engine.session();
     let places = session.free();
     let mut findings = Findings::default();
-    let mut answers: Vec<Option<Answer>> = cases.iter().map(|_| None).collect();
+    let mut answers = vec![None; cases.len()];
     let mut running: HashMap<Ticket, (usize, u32)> = HashMap::new();
     let (mut next, mut ended) = (0, 0);
     while ended < cases.len() {
@@ -172,7 +195,7 @@ fn together(
             let Some((number, _)) = running.remove(&ticket) else { anyhow::bail!("an answer to nobody: {ticket:?}") };
             findings.cancelled += usize::from(answer.stop == StopReason::Cancelled);
             findings.tokens += answer.tokens.len();
-            answers[number] = Some(answer);
+            answers[number] = Some(Kept::of(&answer));
             ended += 1;
             bar.inc(1);
             if ended == cases.len().div_ceil(10) {

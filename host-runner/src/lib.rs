@@ -15,6 +15,7 @@
 //! | [`verify`] | conformance against files of cases |
 //! | [`bench`] | what our own code costs on a machine |
 //! | [`report`] | tables and figures |
+//! | [`resources`] | CPU time and memory of this process |
 //! | [`input_file`] | reading what a user points at |
 //! | [`atomic_file`] | files that exist whole or not at all |
 
@@ -30,6 +31,7 @@ pub mod input_file;
 pub mod llm;
 pub mod quantize;
 pub mod report;
+pub mod resources;
 pub mod run;
 pub mod search;
 pub mod verify;

@@ -5,13 +5,16 @@
 
 mod support;
 
-use host_runner::llm::{Depth, Engine, EngineOptions, Model, Prompt, Request, Sampling, StopReason, TokenId};
+use host_runner::llm::{
+    Depth, Engine, EngineOptions, Model, Precision, Prompt, Request, Sampling, StopReason, TokenId,
+};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use support::{Shape, Zoo};
 
-const OPTIONS: EngineOptions = EngineOptions { max_batch: 8, sequence_tokens: 256, prefill_tokens: 32, threads: 1 };
+const OPTIONS: EngineOptions =
+    EngineOptions { max_batch: 8, sequence_tokens: 256, prefill_tokens: 32, threads: 1, precision: Precision::Half };
 
 /// Every choice of a batch: request, token, logits. Ordered by request, then by time.
 type Choices = Vec<(usize, TokenId, Vec<f32>)>;
@@ -34,7 +37,7 @@ fn watched<'model>(model: &'model Model, options: &EngineOptions) -> (Engine<'mo
 
 fn request(prompt_tokens: i32, max_new_tokens: u32, salt: i32) -> Request {
     let prompt = Prompt::Tokens((0..prompt_tokens).map(|i| 3 + (i * 37 + salt * 101) % 256).collect());
-    Request { prompt, max_new_tokens, sampling: Sampling::Greedy }
+    Request { prompt, max_new_tokens, sampling: Sampling::Greedy, stop: vec![] }
 }
 
 /// Eight prompts, one longer than a prefill step, three of equal length, and answers that end in no particular order.

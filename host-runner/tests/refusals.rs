@@ -2,6 +2,7 @@
 
 mod support;
 
+use host_runner::llm::gguf::writer::{Kind, Writer};
 use host_runner::llm::gguf::{GgufError, Header};
 use host_runner::llm::prompt::{self, PromptError};
 use host_runner::llm::{
@@ -10,7 +11,7 @@ use host_runner::llm::{
 use proptest::prelude::*;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use support::{Shape, Writer, Zoo, gguf, load};
+use support::{Shape, Zoo, gguf, load};
 
 const SMALL: Shape = Shape {
     layers: 2,
@@ -24,6 +25,7 @@ const SMALL: Shape = Shape {
     eos: 2,
     seed: 1,
     chat_template: None,
+    kind: Kind::F32,
 };
 
 fn load_bytes(zoo: &Zoo, bytes: &[u8]) -> Result<Model, ModelError> {
@@ -104,9 +106,12 @@ fn models_that_cannot_run() {
             file.text("tokenizer.ggml.model", tokenizer);
         }
         if tensors {
-            file.norm(&SMALL, "blk.0.attn_norm.weight", 32);
+            file.tensor("blk.0.attn_norm.weight", &[32], Kind::F32);
         }
-        file.finish()
+        let mut bytes = Vec::new();
+        file.finish(&mut bytes).unwrap();
+        bytes.resize(bytes.len() + 128, 0);
+        bytes
     };
     let refused = |file: Vec<u8>| load_bytes(&zoo, &file);
     assert_refused!(refused(described("gemma3", Some(2), true, "gpt2")), ModelError::Architecture { .. });
@@ -170,6 +175,7 @@ fn requests_that_cannot_run() {
         prompt: Prompt::Tokens(tokens),
         max_new_tokens,
         sampling: Sampling::Greedy,
+        stop: vec![],
     };
     let good = || tokens(vec![1, 2, 3], 4);
     let mut refused = |requests: Vec<Request>, depth| engine.prefill(&requests, depth).map(|_| ());
@@ -185,6 +191,14 @@ fn requests_that_cannot_run() {
     assert_refused!(refused(vec![tokens(vec![1; 61], 4)], Depth::Full), EngineError::TooLong { .. });
     assert_refused!(refused(vec![tokens(vec![1], u32::MAX)], Depth::Full), EngineError::TooLong { .. });
     assert_refused!(refused(vec![Request::greedy("long ".repeat(1000), 1)], Depth::Full), EngineError::TooLong { .. });
+    for (temperature, top_p) in
+        [(0.0, 0.9), (f32::NAN, 0.9), (f32::INFINITY, 0.9), (1.0, 0.0), (1.0, 1.5), (1.0, f32::NAN)]
+    {
+        let sampling = Sampling::Nucleus { temperature, top_p, seed: 1 };
+        assert_refused!(refused(vec![Request { sampling, ..good() }], Depth::Full), EngineError::Sampling { .. });
+    }
+    let stop = vec!["end".into(), String::new()];
+    assert_refused!(refused(vec![Request { stop, ..good() }], Depth::Full), EngineError::EmptyStop { request: 0 });
     // The engine is none the worse for it, and the limit itself is allowed.
     let prefilled = engine.prefill(&[tokens(vec![1; 60], 4)], Depth::Layers(1)).unwrap();
     assert_eq!(prefilled.decode(&AtomicBool::new(false)).unwrap().generated_tokens(), 4);

@@ -4,7 +4,7 @@
 Norm weights stay F32, as llama.cpp expects.  There is no output.weight: llama.cpp then uses the embedding
 table as the head.  Files are written under a temporary name and renamed when they are whole.
 
-usage: export.py --run DIR --out DIR
+usage: export.py --run DIR --out DIR [--name NAME] [--kinds f16,q8_0]
 """
 import argparse
 import json
@@ -29,9 +29,9 @@ def tensors_of(weights):
             yield f"blk.{layer}.{theirs}.weight", weights[ours][layer]
 
 
-def write_gguf(path, kind, weights, tokenizer, shape):
+def write_gguf(path, name, kind, weights, tokenizer, shape):
     writer = gguf.GGUFWriter(path + ".tmp", "llama")
-    writer.add_name("EnergyLLM tiny-llama")
+    writer.add_name(f"EnergyLLM {name}")
     writer.add_description("A very small model that knows only made-up facts; made for tests of EnergyLLM.")
     writer.add_license("MIT OR Apache-2.0")
     writer.add_languages(["en"])
@@ -67,14 +67,14 @@ def write_gguf(path, kind, weights, tokenizer, shape):
     writer.add_add_space_prefix(False)
     writer.add_chat_template(CHAT_TEMPLATE)
 
-    for name, array in tensors_of(weights):
+    for tensor, array in tensors_of(weights):
         array = np.ascontiguousarray(array, np.float32)
         if array.ndim == 1:
-            writer.add_tensor(name, array)
+            writer.add_tensor(tensor, array)
         elif kind == Kind.F16:
-            writer.add_tensor(name, array.astype(np.float16))
+            writer.add_tensor(tensor, array.astype(np.float16))
         else:
-            writer.add_tensor(name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+            writer.add_tensor(tensor, gguf.quants.quantize(array, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -87,14 +87,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True, help="folder that train.py wrote")
     parser.add_argument("--out", required=True, help="folder for the GGUF files")
+    parser.add_argument("--name", default="tiny-llama")
+    parser.add_argument("--kinds", default="f16,q8_0", help="which files, with commas")
     args = parser.parse_args()
     weights = dict(np.load(f"{args.run}/weights.npz"))
     with open(f"{args.run}/tokenizer.json", encoding="utf-8") as file:
         tokenizer = json.load(file)
     with open(f"{args.run}/train.json", encoding="utf-8") as file:
         shape = json.load(file)["shape"]
-    for kind, suffix in ((Kind.F16, "f16"), (Kind.Q8_0, "q8_0")):
-        write_gguf(f"{args.out}/tiny-llama-{suffix}.gguf", kind, weights, tokenizer, shape)
+    kinds = {"f16": Kind.F16, "q8_0": Kind.Q8_0}
+    for suffix in args.kinds.split(","):
+        write_gguf(f"{args.out}/{args.name}-{suffix}.gguf", args.name, kinds[suffix], weights, tokenizer, shape)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 mod bench;
 mod eval;
 mod freeze;
+mod llm;
 mod output;
 mod run;
 mod search;
@@ -41,6 +42,7 @@ enum Command {
     Search(search::Arguments),
     Verify(verify::Arguments),
     Bench(bench::Arguments),
+    Llm(llm::Arguments),
 }
 
 /// How a command ended, when nothing went wrong on the way.
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Search(search) => search::run(search, format),
         Command::Verify(verify) => verify::run(verify, format),
         Command::Bench(bench) => bench::run(bench, format),
+        Command::Llm(llm) => llm::run(llm, format),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

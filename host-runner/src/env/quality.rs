@@ -68,11 +68,15 @@ impl Quality {
         Self { depths: vec![Row { depth: full, accuracy: 1.0 }] }
     }
 
-    /// Thousandths of full depth's accuracy that a depth keeps; 0 for a depth never measured.
+    /// Thousandths of full depth's accuracy that a depth keeps; 0 for a depth never measured. `depth` of `full` is a
+    /// share: of a model with more or fewer layers the same share, rounded up, is looked up.
     #[must_use]
     pub fn kept(&self, depth: u16, full: u16) -> u16 {
-        let accuracy = |wanted: u16| self.depths.iter().find(|row| row.depth == wanted).map(|row| row.accuracy);
-        match (accuracy(depth), accuracy(full)) {
+        let deepest = self.depths.last().map_or(full, |row| row.depth);
+        let layers = (u32::from(depth) * u32::from(deepest)).div_ceil(u32::from(full.max(1)));
+        let accuracy =
+            |wanted: u32| self.depths.iter().find(|row| u32::from(row.depth) == wanted).map(|row| row.accuracy);
+        match (accuracy(layers), accuracy(u32::from(deepest))) {
             _ if depth == full => 1000,
             (Some(at), Some(best)) if best > 0.0 => {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 1000")]
@@ -111,6 +115,9 @@ mod tests {
         assert_eq!(falling.floor(16, 980), 13);
         assert_eq!(falling.kept(15, 16), 1000, "better than full depth is full quality");
         assert_eq!(falling.kept(9, 16), 0, "never measured");
+        let longer = quality(&[(24, 0.70), (25, 0.87), (26, 0.89), (28, 0.90), (30, 0.91), (32, 0.90)]);
+        assert_eq!(longer.floor(16, 980), 13, "26 of 32 layers");
+        assert_eq!(longer.kept(12, 16), 778, "24 of 32 layers");
         let gap = quality(&[(12, 0.90), (13, 0.10), (16, 0.90)]);
         assert_eq!(gap.floor(16, 980), 16);
         assert_eq!(Quality::only_full_depth(16).floor(16, 980), 16);

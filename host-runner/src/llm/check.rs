@@ -5,7 +5,7 @@
 //! tokens, so that a changed head, a changed layer output and a changed order of rows all show.
 
 use super::batch::Batch;
-use super::ffi::{GraphError, RunError, TappedContext, Then};
+use super::ffi::{GraphError, RunError, TappedContext};
 use super::model::Model;
 use super::request::TokenId;
 
@@ -44,7 +44,7 @@ impl From<RunError> for CheckError {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Graph(fault) => Self::Graph(fault),
-            RunError::Decode(code) => Self::Run(code.to_string()),
+            other => Self::Run(other.reason()),
         }
     }
 }
@@ -80,7 +80,7 @@ pub(super) fn run(
             batch.push(TokenId::try_from(token).unwrap_or(0), position, sequence, true);
         }
     }
-    context.decode_to(batch, model.n_layer() - 1, Then::Continue)?;
+    context.decode_both(batch)?;
     for (token, &row) in batch.rows().iter().enumerate() {
         let (native, ours) = (context.native_logits(row), context.tapped_logits(token));
         let largest = native.iter().fold(1.0_f32, |max, z| max.max(z.abs()));

@@ -1,6 +1,7 @@
 //! Writing the answers of a batch.
 
-use super::engine::{Engine, EngineError};
+use super::engine::Engine;
+use super::error::EngineError;
 use super::prefill::Prefilled;
 use super::request::TokenId;
 use super::sequence::{Sequence, StopReason};
@@ -41,6 +42,9 @@ pub struct DecodeReport {
     pub active: Vec<u16>,
     /// Time of all steps.
     pub wall: Duration,
+    /// The part of it in the output head behind an exit. At full depth the head is part of llama.cpp's own graph, and
+    /// this is zero.
+    pub head: Duration,
 }
 
 impl DecodeReport {
@@ -65,6 +69,16 @@ fn mean<'a>(entropies: impl Iterator<Item = &'a f32>) -> f64 {
 impl Prefilled<'_, '_> {
     /// Decodes until every answer has ended or `stop` becomes true, which is looked at before each step.
     pub fn decode(self, stop: &AtomicBool) -> Result<DecodeReport, EngineError> {
+        let layers = self.layers;
+        self.run(stop, |engine, running| engine.step(running, layers))
+    }
+
+    /// Calls `advance` for more tokens until every answer has ended.
+    pub(super) fn run(
+        self,
+        stop: &AtomicBool,
+        mut advance: impl FnMut(&mut Engine, &mut [Sequence]) -> Result<(), EngineError>,
+    ) -> Result<DecodeReport, EngineError> {
         let Self { engine, layers, sequences: mut running, .. } = self;
         let started = Instant::now();
         let mut ended = Vec::with_capacity(running.len());
@@ -77,20 +91,20 @@ impl Prefilled<'_, '_> {
                 }
             } else {
                 active.push(u16::try_from(running.len()).unwrap_or(u16::MAX));
-                engine.step(&mut running, layers)?;
+                advance(engine, &mut running)?;
             }
             engine.retire(&mut running, &mut ended);
         }
-        let wall = started.elapsed();
+        let (wall, head) = (started.elapsed(), engine.context().take_head_time());
         ended.sort_by_key(|sequence| sequence.request);
         let answers = ended.into_iter().map(|sequence| engine.answer(sequence)).collect();
-        Ok(DecodeReport { answers, layers, active, wall })
+        Ok(DecodeReport { answers, layers, active, wall, head })
     }
 }
 
 impl Engine<'_> {
     /// One token more for every sequence.
-    fn step(&mut self, running: &mut [Sequence], layers: u32) -> Result<(), EngineError> {
+    pub(super) fn step(&mut self, running: &mut [Sequence], layers: u32) -> Result<(), EngineError> {
         self.batch.clear();
         for (sequence, id) in running.iter().zip(0..) {
             let (token, position) = sequence.next();
@@ -102,25 +116,32 @@ impl Engine<'_> {
 
     /// Moves the sequences that have ended out of `running`. The last one takes the place of one that leaves, with its
     /// KV cache: llama.cpp runs sequences without gaps as one graph (see [`super::batch::Batch`]).
-    fn retire(&mut self, running: &mut Vec<Sequence>, ended: &mut Vec<Sequence>) {
+    pub(super) fn retire(&mut self, running: &mut Vec<Sequence>, ended: &mut Vec<Sequence>) {
         for place in (0..running.len()).rev() {
             if running[place].stop.is_none() {
                 continue;
             }
             let last = running.len() - 1;
-            let id = |place| u32::try_from(place).expect("a batch has at most 256 sequences");
-            if place == last {
-                self.context().remove(id(last));
-            } else {
-                self.context().rename(id(last), id(place));
-            }
+            let by = self.vacate(place, last);
+            running[last].pending.iter_mut().for_each(|pending| pending.hidden.shift(by));
             ended.push(running.swap_remove(place));
         }
     }
 
-    fn answer(&self, sequence: Sequence) -> Answer {
+    /// Forgets the sequence at `place`; the one at `last` takes its cells, which is so many cells further.
+    pub(super) fn vacate(&mut self, place: usize, last: usize) -> i64 {
+        let [place, last] = [place, last].map(|id| u32::try_from(id).expect("a batch has at most 256 sequences"));
+        if place == last {
+            self.context().remove(last);
+        } else {
+            self.context().rename(last, place);
+        }
+        self.context().stride() * (i64::from(place) - i64::from(last))
+    }
+
+    pub(super) fn answer(&self, sequence: Sequence) -> Answer {
         Answer {
-            text: self.model.text(&sequence.tokens),
+            text: sequence.text(self.model),
             stop: sequence.stop.unwrap_or(StopReason::Cancelled),
             prompt_tokens: u32::try_from(sequence.prompt.len()).unwrap_or(u32::MAX),
             tokens: sequence.tokens,

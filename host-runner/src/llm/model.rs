@@ -49,7 +49,11 @@ pub enum ModelError {
         source: GgufError,
     },
     /// Another family of models.
-    #[error("{} has architecture {found:?}; only \"{ARCHITECTURE}\" is supported (Llama 2, 3, 3.1, 3.2, TinyLlama, ...)", path.display())]
+    #[error(
+        "{} has architecture {found:?}; depth needs \"{ARCHITECTURE}\" (Llama 2 and 3, TinyLlama, SmolLM, Mistral 7B), and this \
+         model still runs at full depth in llama.cpp's own programs",
+        path.display()
+    )]
     Architecture {
         /// The file.
         path: PathBuf,
@@ -218,6 +222,11 @@ impl Model {
         String::from_utf8_lossy(&self.llama.vocab().detokenize(&tokens, false, false)).into_owned()
     }
 
+    /// The token that ends an answer, as the file says.
+    pub(super) fn end_of_text(&self) -> Option<TokenId> {
+        Some(self.llama.vocab().eos().0).filter(|token| *token >= 0)
+    }
+
     /// Whether `token` ends an answer.
     #[must_use]
     pub fn ends_text(&self, token: TokenId) -> bool {
@@ -247,7 +256,7 @@ fn check(header: &Header, path: &Path) -> Result<(), ModelError> {
     }
     // The first file of a split model may hold no layer.
     let split = header.count("split.count").unwrap_or(1) > 1;
-    if !split && !header.tensors().iter().any(|name| name.starts_with("blk.")) {
+    if !split && !header.tensors().any(|name| name.starts_with("blk.")) {
         return Err(ModelError::VocabularyOnly { path: path() });
     }
     // Missing, it is refused; negative, it would abort.

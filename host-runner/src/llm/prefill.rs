@@ -1,7 +1,8 @@
 //! Reading the prompts of a batch.
 
-use super::engine::{Engine, EngineError};
-use super::request::{Depth, Prompt, Request, TokenId};
+use super::engine::Engine;
+use super::error::EngineError;
+use super::request::{Depth, Prompt, Request, Sampling, TokenId};
 use super::sequence::Sequence;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ pub struct PrefillReport {
     pub tokenize: Duration,
     /// Time to run the model on them and choose the first token of each answer.
     pub wall: Duration,
+    /// The part of it in the output head behind an exit; zero at full depth, where the head is llama.cpp's.
+    pub head: Duration,
 }
 
 /// A batch whose prompts have been read and whose first tokens are chosen. Borrows the engine until it is decoded.
@@ -49,7 +52,8 @@ impl<'model> Engine<'model> {
 
         let started = Instant::now();
         let steps = self.read(&mut sequences, layers)?;
-        let report = PrefillReport { prompt_tokens, steps, tokenize, wall: started.elapsed() };
+        let (wall, head) = (started.elapsed(), self.context().take_head_time());
+        let report = PrefillReport { prompt_tokens, steps, tokenize, wall, head };
         Ok(Prefilled { engine: self, layers, sequences, report })
     }
 
@@ -62,15 +66,17 @@ impl<'model> Engine<'model> {
         if requests.len() > limit as usize {
             return Err(EngineError::BatchTooLarge { requests: requests.len(), limit });
         }
-        let admit = |(index, request): (usize, &Request)| {
-            let prompt = match &request.prompt {
-                Prompt::Text(text) => self.model.tokenize(text),
-                Prompt::Tokens(tokens) => tokens.clone(),
-            };
-            self.check(index, request, &prompt)?;
-            Ok(Sequence::new(index, request, prompt))
+        requests.iter().enumerate().map(|(index, request)| self.admit_one(index, request)).collect()
+    }
+
+    /// Checks a request and turns it into a sequence.
+    pub(super) fn admit_one(&self, index: usize, request: &Request) -> Result<Sequence, EngineError> {
+        let prompt = match &request.prompt {
+            Prompt::Text(text) => self.model.tokenize(text),
+            Prompt::Tokens(tokens) => tokens.clone(),
         };
-        requests.iter().enumerate().map(admit).collect()
+        self.check(index, request, &prompt)?;
+        Ok(Sequence::new(index, request, prompt))
     }
 
     fn check(&self, index: usize, request: &Request, prompt: &[TokenId]) -> Result<(), EngineError> {
@@ -80,6 +86,18 @@ impl<'model> Engine<'model> {
         }
         if max_new_tokens == 0 {
             return Err(EngineError::NothingToGenerate { request: index });
+        }
+        if let Sampling::Nucleus { temperature, top_p, .. } = request.sampling {
+            let sampling = |parameter, value, range| EngineError::Sampling { request: index, parameter, value, range };
+            if !(temperature.is_finite() && temperature > 0.0) {
+                return Err(sampling("temperature", temperature, "a number above 0"));
+            }
+            if !(top_p > 0.0 && top_p <= 1.0) {
+                return Err(sampling("top_p", top_p, "a number above 0, at most 1"));
+            }
+        }
+        if request.stop.iter().any(String::is_empty) {
+            return Err(EngineError::EmptyStop { request: index });
         }
         let n_vocab = self.model.n_vocab();
         let known = |token: TokenId| u32::try_from(token).is_ok_and(|token| token < n_vocab);

@@ -12,13 +12,15 @@ pub struct Request {
     pub max_new_tokens: u32,
     /// How a token is chosen from the model's distribution.
     pub sampling: Sampling,
+    /// The answer ends where one of these texts begins, which is then not part of it.
+    pub stop: Vec<String>,
 }
 
 impl Request {
     /// A request for the most probable answer to `prompt`, which is rendered already (see [`super::prompt`]).
     #[must_use]
     pub fn greedy(prompt: impl Into<String>, max_new_tokens: u32) -> Self {
-        Self { prompt: Prompt::Text(prompt.into()), max_new_tokens, sampling: Sampling::Greedy }
+        Self { prompt: Prompt::Text(prompt.into()), max_new_tokens, sampling: Sampling::Greedy, stop: Vec::new() }
     }
 }
 

@@ -45,6 +45,14 @@ impl Distribution {
     }
 }
 
+/// Natural logarithm of the probability of `token`. The logits are a distribution ([`Distribution::of`]).
+pub(super) fn log_probability(logits: &[f32], token: TokenId) -> f64 {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&logit| f64::from((logit - max).exp())).sum();
+    let own = usize::try_from(token).ok().and_then(|token| logits.get(token)).copied();
+    f64::from(own.unwrap_or(f32::NEG_INFINITY) - max) - sum.ln()
+}
+
 /// Chooses tokens for one sequence.
 pub(super) enum Sampler {
     Greedy,
@@ -101,6 +109,13 @@ mod tests {
         let half = Distribution::of(&[f32::NEG_INFINITY, 1.0, 1.0]).unwrap();
         assert_eq!(half.best, 1);
         assert!((half.entropy - 2_f32.ln()).abs() < 1e-6);
+    }
+
+    #[test]
+    fn probabilities_of_tokens() {
+        let logits = [3_f32.ln(), 0.0];
+        assert!((log_probability(&logits, 0) - 0.75_f64.ln()).abs() < 1e-6);
+        assert!((log_probability(&logits, 1) - 0.25_f64.ln()).abs() < 1e-6);
     }
 
     #[test]

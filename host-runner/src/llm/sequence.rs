@@ -1,5 +1,6 @@
 //! One request while it runs.
 
+use super::ffi::Hidden;
 use super::model::Model;
 use super::request::{Request, TokenId};
 use super::sampling::{Distribution, Sampler};
@@ -9,10 +10,33 @@ use super::sampling::{Distribution, Sampler};
 pub enum StopReason {
     /// The model ended it.
     EndOfText,
+    /// A stop text of the request came.
+    StopText,
     /// It has `max_new_tokens` tokens.
     Length,
     /// The caller stopped the run.
     Cancelled,
+}
+
+/// Tokens at the end of a sequence that have run in the lower layers only.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pending {
+    pub(super) tokens: Vec<TokenId>,
+    /// Their hidden states, in the same order.
+    pub(super) hidden: Hidden,
+}
+
+impl Pending {
+    /// Adds the `nth` token of a run that kept its hidden states.
+    pub(super) fn push(&mut self, token: TokenId, kept: &Hidden, nth: usize) {
+        self.tokens.push(token);
+        self.hidden.push(kept, nth);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.tokens.clear();
+        self.hidden.clear();
+    }
 }
 
 pub(super) struct Sequence {
@@ -24,7 +48,12 @@ pub(super) struct Sequence {
     /// One per distribution sampled, nats.
     pub(super) entropies: Vec<f32>,
     pub(super) stop: Option<StopReason>,
+    /// Layers that its tokens run, where they have a depth of their own.
+    pub(super) depth: u32,
+    /// Tokens that have left early and wait for the layers behind, with what those need; see [`super::gate`].
+    pub(super) pending: [Pending; 2],
     max_new_tokens: usize,
+    stop_texts: Vec<String>,
     sampler: Sampler,
 }
 
@@ -36,6 +65,9 @@ impl Sequence {
             tokens: Vec::new(),
             entropies: Vec::new(),
             stop: None,
+            depth: 0,
+            pending: Default::default(),
+            stop_texts: request.stop.clone(),
             max_new_tokens: request.max_new_tokens as usize,
             sampler: Sampler::new(request.sampling),
         }
@@ -53,8 +85,30 @@ impl Sequence {
             if self.tokens.len() >= self.max_new_tokens {
                 self.stop = Some(StopReason::Length);
             }
+            if !self.stop_texts.is_empty() && self.stop_at(&model.text(&self.tokens)).is_some() {
+                self.stop = Some(StopReason::StopText);
+            }
         }
         Some((token, distribution.entropy))
+    }
+
+    /// Where in `text` the first of the stop texts begins.
+    fn stop_at(&self, text: &str) -> Option<usize> {
+        self.stop_texts.iter().filter_map(|stop| text.find(stop)).min()
+    }
+
+    /// The answer so far, up to a stop text.
+    pub(super) fn text(&self, model: &Model) -> String {
+        let mut text = model.text(&self.tokens);
+        if let Some(end) = self.stop_at(&text) {
+            text.truncate(end);
+        }
+        text
+    }
+
+    /// Tokens that it may still get.
+    pub(super) fn remaining(&self) -> usize {
+        self.max_new_tokens - self.tokens.len()
     }
 
     /// The token to feed next and its position. A sequence has one after its prefill.

@@ -81,6 +81,7 @@ impl<'a> Llama<'a> {
                 prompt: Prompt::Tokens(tokens),
                 max_new_tokens: options.max_new_tokens,
                 sampling: Sampling::Greedy,
+                stop: Vec::new(),
             });
         }
         let engine = Engine::new(

@@ -2,7 +2,7 @@
 //!
 //! The two weights are the model's tensors, not copies, so a head costs no memory and a tied embedding stays tied.
 
-use super::hook::GraphError;
+use super::fault::GraphError;
 use llama_cpp_sys_2 as sys;
 use std::ptr;
 

@@ -1,134 +1,122 @@
 //! The callback that llama.cpp's scheduler calls for every node of a running graph.
 //!
 //! The scheduler asks `ask = true` for node after node until the answer is true, computes them all, and then shows that
-//! node with `ask = false`. Answering false there ends the graph: no later layer runs, and `llama_decode` reports
+//! last one with `ask = false`. Answering false there ends the graph: no later layer runs, and `llama_decode` reports
 //! success. The native logits are then stale memory, so after a stop only the logits of our own head are read.
 
+use super::fault::GraphError;
 use super::head::{Head, HeadWeights};
+use super::node::{NodeName, cells_of, check_shape, head_weights};
+use super::resume::{Hidden, Resume, Skip};
 use llama_cpp_sys_2 as sys;
 use std::ffi::{CStr, c_void};
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
-/// llama.cpp's graph is not the one that this crate knows, or the head could not run on it.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum GraphError {
-    /// The layers are not named and ordered as expected.
-    #[error("layer {expected} of the graph is missing or out of order; this llama.cpp or model type is not supported")]
-    LayerOrder {
-        /// Index of the layer that should have come.
-        expected: u32,
-    },
-    /// A layer's output is not a plain f32 matrix.
-    #[error("the output of layer {layer} is not one f32 row per token; this llama.cpp or model type is not supported")]
-    LayerShape {
-        /// Index of the layer, from 0.
-        layer: u32,
-    },
-    /// The end of the graph is not norm, scale, output matrix.
-    #[error(
-        "the graph does not end in RMS norm, scale and output matrix; this llama.cpp or model type is not supported"
-    )]
-    NoHead,
-    /// llama.cpp split the batch, so rows and tokens cannot be matched.
-    #[error(
-        "llama.cpp ran {rows} rows of a batch of {tokens} tokens in one graph; update the pinned version with care"
-    )]
-    Rows {
-        /// Rows of the graph.
-        rows: i64,
-        /// Tokens of the batch.
-        tokens: usize,
-    },
-    /// The layer to stop behind did not come by.
-    #[error("the graph ended before layer {layer}; this llama.cpp or model type is not supported")]
-    NotReached {
-        /// Index of the layer, from 0.
-        layer: u32,
-    },
-    /// No backend computes on the memory of the output weights.
-    #[error("no ggml backend can run the output head; load the model on the CPU")]
-    NoDevice,
-    /// The head's buffers could not be allocated.
-    #[error("no memory for the output head; use a smaller batch")]
-    NoMemory,
-    /// ggml reported a failure.
-    #[error("ggml could not compute the output head (status {0}); see the log of llama.cpp")]
-    HeadFailed(i32),
-    /// A bug in the callback.
-    #[error("the graph callback panicked; please report this as a bug")]
-    Panicked,
-}
-
-/// What happens behind the tapped layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::llm) enum Then {
-    /// The rest of the graph is not run.
-    Stop,
-    /// The rest runs too, for a comparison with the native logits.
-    Continue,
-}
-
-/// What the callback does in the next decode.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Plan {
-    /// Nothing: the whole model runs.
-    Native,
-    /// Run the whole model, check its layers and find the head weights.
-    Survey,
-    /// Run the head on the output of `layer` (index from 0).
-    Tap { layer: u32, then: Then },
+/// What the callback does in one decode.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Orders<'a> {
+    /// Check the layers and find the head weights.
+    pub(super) survey: bool,
+    /// For each row that wants logits the layer (index from 0) behind which our head answers; none for llama.cpp's own
+    /// logits. Or empty: llama.cpp's for all.
+    pub(super) exits: &'a [Option<u32>],
+    /// The layer behind which the graph ends; none for the whole.
+    pub(super) end: Option<u32>,
+    /// Keep the hidden states of all tokens behind the last exit.
+    pub(super) keep: bool,
+    /// Go on from here instead of from the tokens.
+    pub(super) from: Option<&'a Hidden>,
 }
 
 /// State behind the callback's user data.
+#[expect(clippy::struct_excessive_bools, reason = "three are orders and one is where the decode stands")]
 pub(super) struct Hook {
-    pub(super) plan: Plan,
+    n_embd: i64,
+    survey: bool,
     /// Tokens in the batch, all of one graph.
-    pub(super) tokens: usize,
-    /// Rows of the batch to run the head on, ascending.
-    pub(super) rows: Vec<i32>,
-    /// Row-major `[rows, n_vocab]`, from the last tap.
-    pub(super) logits: Vec<f32>,
+    tokens: usize,
+    /// Rows of the batch that want logits, ascending, and where each of them leaves.
+    rows: Vec<i32>,
+    exits: Vec<Option<u32>>,
+    stops: bool,
+    keep: bool,
+    /// Layers to look at, the next one last, and the node name of that one.
+    ahead: Vec<u32>,
+    next: NodeName,
+    pub(super) resume: Resume,
     pub(super) head: Option<Head>,
     pub(super) weights: Option<HeadWeights>,
-    n_embd: i64,
+    /// Row-major `[rows, n_vocab]`; rows that leave nowhere hold nothing of use.
+    pub(super) logits: Vec<f32>,
+    /// Time spent in our head since it was last asked for.
+    pub(super) head_time: Duration,
+    /// What `keep` kept.
+    pub(super) kept: Hidden,
+    picked: Vec<i32>,
+    scratch: Vec<f32>,
     /// Layers met by the survey.
     layers: u32,
-    /// Name of the tapped node.
-    tapped: NodeName,
-    reached: bool,
+    stopped: bool,
     fault: Option<GraphError>,
 }
 
 impl Hook {
     pub(super) fn new(n_embd: i64) -> Self {
         Self {
-            plan: Plan::Native,
+            n_embd,
+            survey: false,
             tokens: 0,
             rows: Vec::new(),
-            logits: Vec::new(),
+            exits: Vec::new(),
+            stops: false,
+            keep: false,
+            ahead: Vec::new(),
+            next: NodeName::layer(0),
+            resume: Resume::new(),
             head: None,
             weights: None,
-            n_embd,
+            logits: Vec::new(),
+            head_time: Duration::ZERO,
+            kept: Hidden::default(),
+            picked: Vec::new(),
+            scratch: Vec::new(),
             layers: 0,
-            tapped: NodeName::layer(0),
-            reached: false,
+            stopped: false,
             fault: None,
         }
     }
 
-    /// Prepares for one decode of `tokens` tokens.
-    pub(super) fn arm(&mut self, plan: Plan, tokens: usize, rows: &[i32]) {
-        if let Plan::Tap { layer, .. } = plan {
-            self.tapped = NodeName::layer(layer);
-        }
-        self.plan = plan;
+    /// Prepares for one decode of `tokens` tokens, of which `rows` want logits.
+    pub(super) fn arm(&mut self, orders: &Orders, tokens: usize, rows: &[i32]) {
+        self.survey = orders.survey;
         self.tokens = tokens;
         self.rows.clear();
         self.rows.extend_from_slice(rows);
+        self.exits.clear();
+        self.exits.extend_from_slice(orders.exits);
+        self.stops = orders.end.is_some();
+        self.keep = orders.keep;
+        self.ahead.clear();
+        self.ahead.extend(orders.exits.iter().flatten().chain(&orders.end));
+        self.ahead.sort_unstable_by_key(|&layer| std::cmp::Reverse(layer));
+        self.ahead.dedup();
+        self.look_ahead();
+        self.resume.arm(orders.from);
+        self.kept.cells.clear();
+        self.kept.rows.clear();
         self.layers = 0;
-        self.reached = false;
-        self.fault = None;
+        self.stopped = false;
+        self.fault = match orders.from {
+            Some(from) if from.cells.len() != tokens => Some(GraphError::Saved { saved: from.cells.len(), tokens }),
+            _ => None,
+        };
+    }
+
+    fn look_ahead(&mut self) {
+        if let Some(&layer) = self.ahead.last() {
+            self.next = NodeName::layer(layer);
+        }
     }
 
     /// What went wrong in the decode that just ended. `n_layer` is what a survey must have met.
@@ -136,72 +124,123 @@ impl Hook {
         if let Some(fault) = self.fault.take() {
             return Err(fault);
         }
-        match self.plan {
-            Plan::Survey if self.layers != n_layer => Err(GraphError::LayerOrder { expected: self.layers }),
-            Plan::Survey if self.weights.is_none() => Err(GraphError::NoHead),
-            Plan::Tap { layer, .. } if !self.reached => Err(GraphError::NotReached { layer }),
-            Plan::Native | Plan::Survey | Plan::Tap { .. } => Ok(()),
+        if self.survey && self.layers != n_layer {
+            return Err(GraphError::LayerOrder { expected: self.layers });
         }
+        if self.survey && self.weights.is_none() {
+            return Err(GraphError::NoHead);
+        }
+        if let Some(&layer) = self.ahead.last() {
+            return Err(GraphError::NotReached { layer });
+        }
+        if self.keep && self.kept.cells.len() != self.tokens {
+            return Err(GraphError::Saved { saved: self.kept.cells.len(), tokens: self.tokens });
+        }
+        if self.resume.is_open() { Err(GraphError::NotReached { layer: 0 }) } else { Ok(()) }
     }
 
     /// No more of the graph shall run.
     fn stopped(&self) -> bool {
-        self.fault.is_some() || (self.reached && matches!(self.plan, Plan::Tap { then: Then::Stop, .. }))
+        self.stopped || self.fault.is_some()
     }
 
     /// # Safety
     /// `node` is a node of the running graph.
-    unsafe fn ask(&mut self, node: *const sys::ggml_tensor) -> bool {
+    unsafe fn ask(&mut self, node: *mut sys::ggml_tensor) -> bool {
         // A stop ends only one part of a graph that is spread over devices. Look at the first node of the next part.
         if self.stopped() {
             return true;
         }
-        match self.plan {
-            Plan::Native => false,
-            Plan::Survey => {
-                // SAFETY: the node is valid (caller).
-                if let Err(fault) = unsafe { self.survey(node) } {
+        // SAFETY: the node is valid and its turn is still to come (caller, ggml).
+        unsafe {
+            if self.survey {
+                if let Err(fault) = self.survey(node) {
                     self.fault = Some(fault);
                 }
-                false
+                return false;
             }
-            // SAFETY: the node is valid (caller).
-            Plan::Tap { .. } => self.tapped.is_of(unsafe { &(*node).name }),
+            match self.resume.ask(node) {
+                Skip::Over => return false,
+                Skip::Fill => return true,
+                Skip::Not => {}
+            }
+            if self.keep && self.kept.cells.is_empty() {
+                cells_of(node, &mut self.kept.cells);
+            }
+            !self.ahead.is_empty() && self.next.is_of(&(*node).name)
         }
     }
 
     /// # Safety
     /// `node` is a node of the running graph and has been computed.
     unsafe fn see(&mut self, node: *mut sys::ggml_tensor) -> bool {
-        if let Plan::Tap { layer, .. } = self.plan
-            && !self.stopped()
-        {
-            self.reached = true;
+        if self.stopped() {
+            return false;
+        }
+        if self.resume.is_open() {
+            // SAFETY: the only node shown while a resume is open is the one to fill (`ask`).
+            if !unsafe { self.resume.fill(node) } {
+                self.fault = Some(GraphError::Saved { saved: self.resume.saved(), tokens: self.tokens });
+            }
+        } else if let Some(layer) = self.ahead.pop() {
             // SAFETY: the node is valid and computed (caller).
             if let Err(fault) = unsafe { self.tap(node, layer) } {
                 self.fault = Some(fault);
             }
+            self.stopped = self.stops && self.ahead.is_empty();
+            self.look_ahead();
         }
         !self.stopped()
     }
 
     /// # Safety
-    /// Like [`Hook::see`].
+    /// Like [`Hook::see`]; `node` is the output of `layer`.
     unsafe fn tap(&mut self, node: *mut sys::ggml_tensor, layer: u32) -> Result<(), GraphError> {
         // SAFETY: the node is valid (caller).
         let rows = unsafe {
-            self.check_shape(node, layer)?;
+            check_shape(node, layer, self.n_embd)?;
             (*node).ne[1]
         };
         if usize::try_from(rows) != Ok(self.tokens) {
             return Err(GraphError::Rows { rows, tokens: self.tokens });
         }
-        if self.rows.is_empty() {
+        if self.keep && self.ahead.is_empty() {
+            self.kept.layers = layer + 1;
+            let length = self.tokens * usize::try_from(self.n_embd).unwrap_or(0);
+            self.kept.rows.resize(length, 0.0);
+            let bytes = size_of_val(&self.kept.rows[..]);
+            // SAFETY: the node is valid and computed (caller), and it is as long as the buffer: `tokens` rows of
+            // `n_embd` numbers (checked above).
+            unsafe { sys::ggml_backend_tensor_get(node, self.kept.rows.as_mut_ptr().cast(), 0, bytes) };
+        }
+        let leaving = self.rows.iter().zip(&self.exits).filter(|(_, exit)| **exit == Some(layer));
+        self.picked.clear();
+        self.picked.extend(leaving.map(|(row, _)| *row));
+        if self.picked.is_empty() {
             return Ok(());
         }
+        let started = Instant::now();
         let head = self.head.as_mut().ok_or(GraphError::NoHead)?;
+        let all = self.picked.len() == self.rows.len();
+        let logits = if all { &mut self.logits } else { &mut self.scratch };
         // SAFETY: the node is valid, computed and synchronized (caller); rows are below `tokens` (`Batch`).
-        unsafe { head.run(node, &self.rows, &mut self.logits) }
+        unsafe { head.run(node, &self.picked, logits) }?;
+        if !all {
+            self.hand_out(layer);
+        }
+        self.head_time += started.elapsed();
+        Ok(())
+    }
+
+    /// Puts the logits of the rows that leave behind `layer` into their places.
+    fn hand_out(&mut self, layer: u32) {
+        let n_vocab = self.scratch.len() / self.picked.len();
+        self.logits.resize(self.rows.len() * n_vocab, 0.0);
+        let places = self.logits.chunks_exact_mut(n_vocab).zip(&self.exits);
+        let places = places.filter(|(_, exit)| **exit == Some(layer));
+        for ((place, _), row) in places.zip(self.scratch.chunks_exact(n_vocab)) {
+            place.copy_from_slice(row);
+        }
     }
 
     /// # Safety
@@ -214,73 +253,13 @@ impl Hook {
                 if !NodeName::layer(self.layers).is_of(&(*node).name) {
                     return Err(GraphError::LayerOrder { expected: self.layers });
                 }
-                self.check_shape(node, self.layers)?;
+                check_shape(node, self.layers, self.n_embd)?;
                 self.layers += 1;
             } else if name == b"result_output" {
                 self.weights = Some(head_weights(node).ok_or(GraphError::NoHead)?);
             }
         }
         Ok(())
-    }
-
-    /// # Safety
-    /// Like [`Hook::ask`].
-    unsafe fn check_shape(&self, node: *const sys::ggml_tensor, layer: u32) -> Result<(), GraphError> {
-        // SAFETY: the node is valid (caller).
-        let plain = unsafe {
-            (*node).type_ == sys::GGML_TYPE_F32
-                && (*node).ne[0] == self.n_embd
-                && (*node).ne[2] == 1
-                && (*node).ne[3] == 1
-                && (*node).view_src.is_null()
-                && sys::ggml_is_contiguous(node)
-        };
-        if plain { Ok(()) } else { Err(GraphError::LayerShape { layer }) }
-    }
-}
-
-/// Finds the weights behind `result_output = output * (norm * rms_norm(x))`.
-///
-/// # Safety
-/// `node` is a node of the running graph.
-unsafe fn head_weights(node: *const sys::ggml_tensor) -> Option<HeadWeights> {
-    // SAFETY: the node is valid (caller), and so are the sources of a node; each is checked for null before use.
-    unsafe {
-        let is = |node: *const sys::ggml_tensor, op| !node.is_null() && (*node).op == op;
-        let named = |node: *const sys::ggml_tensor, name: &CStr| CStr::from_ptr((*node).name.as_ptr()) == name;
-        if !is(node, sys::GGML_OP_MUL_MAT) {
-            return None;
-        }
-        let [output, scaled, ..] = (*node).src;
-        if output.is_null() || !is(scaled, sys::GGML_OP_MUL) || !named(scaled, c"result_norm") {
-            return None;
-        }
-        let [normed, norm, ..] = (*scaled).src;
-        if norm.is_null() || !is(normed, sys::GGML_OP_RMS_NORM) {
-            return None;
-        }
-        let epsilon = f32::from_bits((*normed).op_params[0].cast_unsigned());
-        Some(HeadWeights { norm, output, epsilon })
-    }
-}
-
-/// The name `l_out-<layer>` with its final NUL, ready for comparison: it is compared some hundred times per decode.
-struct NodeName {
-    bytes: [u8; 18],
-    length: usize,
-}
-
-impl NodeName {
-    fn layer(layer: u32) -> Self {
-        let mut bytes = [0; 18];
-        let mut free = &mut bytes[..];
-        write!(free, "l_out-{layer}\0").expect("u32 has at most 10 digits");
-        let length = 18 - free.len();
-        Self { bytes, length }
-    }
-
-    fn is_of(&self, name: &[std::ffi::c_char; 64]) -> bool {
-        self.bytes[..self.length].iter().zip(name).all(|(expected, found)| *expected == found.cast_unsigned())
     }
 }
 
@@ -300,26 +279,4 @@ pub(super) unsafe extern "C" fn on_node(node: *mut sys::ggml_tensor, ask: bool, 
         hook.fault = Some(GraphError::Panicked);
         ask
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_match_as_a_whole() {
-        let node = |text: &[u8]| {
-            // Behind the NUL stands what an earlier, longer name left.
-            let mut name = [b'0'.cast_signed(); 64];
-            for (to, from) in name.iter_mut().zip(text) {
-                *to = from.cast_signed();
-            }
-            name
-        };
-        assert!(NodeName::layer(1).is_of(&node(b"l_out-1\0")));
-        assert!(NodeName::layer(u32::MAX).is_of(&node(b"l_out-4294967295\0")));
-        for other in [&b"l_out-12\0"[..], b"l_out-\0", b"l_out\0", b"attn_out-1\0", b"\0"] {
-            assert!(!NodeName::layer(1).is_of(&node(other)), "{}", other.escape_ascii());
-        }
-    }
 }

@@ -3,6 +3,7 @@
 use llama_cpp_sys_2 as sys;
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_void};
+use std::io::Write;
 use std::ptr;
 
 thread_local! {
@@ -11,8 +12,12 @@ thread_local! {
 
 /// Sends the log of llama.cpp and ggml to `tracing` (target `llama_cpp`), for the rest of the process.
 pub(in crate::llm) fn route_logs() {
-    // SAFETY: `on_line` is a function, so it lives as long as the process, and it takes no user data.
-    unsafe { sys::llama_log_set(Some(on_line), ptr::null_mut()) }
+    // SAFETY: both are functions, so they live as long as the process, and they take no user data.
+    unsafe {
+        sys::llama_log_set(Some(on_line), ptr::null_mut());
+        // Its own way to die is to start a debugger on this process.
+        sys::ggml_set_abort_callback(Some(on_abort));
+    }
 }
 
 /// Takes the last error that llama.cpp logged on this thread: the reason behind a bare null pointer.
@@ -34,4 +39,12 @@ unsafe extern "C" fn on_line(level: sys::ggml_log_level, text: *const c_char, _:
         sys::GGML_LOG_LEVEL_INFO => tracing::debug!(target: "llama_cpp", "{line}"),
         _ => tracing::trace!(target: "llama_cpp", "{line}"),
     }
+}
+
+/// The last words of ggml, which aborts the process when this returns.
+unsafe extern "C" fn on_abort(message: *const c_char) {
+    // SAFETY: ggml passes a NUL-terminated string that lives until this function returns.
+    let message = unsafe { CStr::from_ptr(message) }.to_string_lossy();
+    // Whether anybody can read it or not, there is nothing left to do.
+    let _ = writeln!(std::io::stderr(), "energyllm: llama.cpp gave up: {message}; please report this as a bug");
 }

@@ -1,10 +1,14 @@
-//! Reads the head of a GGUF file: metadata and the list of tensors, never the weights.
+//! Reads the head of a GGUF file: metadata and the list of tensors, never the weights. [`truncate`] writes the same model
+//! with fewer layers, [`writer`] a file from nothing.
 //!
 //! llama.cpp aborts the whole process on some malformed files, and of the others it says only that they did not load.
 //! So every file is read here first. The reader trusts nothing: it allocates no more than the file is long, takes no
 //! count at its word, and returns an error where the bytes make no sense.
 //!
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, little-endian, versions 2 and 3.
+
+pub mod truncate;
+pub mod writer;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -85,7 +89,13 @@ pub enum Value {
 #[derive(Debug, Clone)]
 pub struct Header {
     metadata: HashMap<String, Value>,
-    tensors: Vec<String>,
+    /// Where each value begins behind its type, in bytes from the start of the file.
+    places: HashMap<String, u64>,
+    /// Bytes from the start of the file to the first tensor description, to the data, and between tensors.
+    infos_at: u64,
+    data_at: u64,
+    alignment: u64,
+    tensors: Vec<TensorInfo>,
 }
 
 impl Header {
@@ -102,28 +112,30 @@ impl Header {
     pub fn read(source: impl Read, file_bytes: u64) -> Result<Self, GgufError> {
         let mut reader = Reader { source, position: 0, file_bytes };
         let (tensor_count, value_count) = reader.counts()?;
-        let mut metadata = HashMap::new();
+        let (mut metadata, mut places) = (HashMap::new(), HashMap::new());
         for _ in 0..value_count {
             let key = reader.text()?;
             let value_type = reader.u32()?;
+            places.insert(key.clone(), reader.position);
             metadata.insert(key, reader.value(value_type)?);
         }
-        let infos = (0..tensor_count).map(|_| reader.tensor()).collect::<Result<Vec<_>, _>>()?;
+        let infos_at = reader.position;
+        let tensors = (0..tensor_count).map(|_| reader.tensor()).collect::<Result<Vec<_>, _>>()?;
 
         let alignment = match metadata.get("general.alignment") {
             None => 32,
             Some(Value::Unsigned(alignment)) if alignment.is_power_of_two() => *alignment,
             Some(other) => return Err(GgufError::Damaged(format!("general.alignment is {other:?}"))),
         };
-        let data_start = reader.position.checked_next_multiple_of(alignment);
-        for info in &infos {
-            let end = data_start.and_then(|start| start.checked_add(info.offset)?.checked_add(info.bytes));
+        let data_at = reader.position.checked_next_multiple_of(alignment);
+        for info in &tensors {
+            let end = data_at.and_then(|start| start.checked_add(info.offset)?.checked_add(info.bytes));
             let end = end.unwrap_or(u64::MAX);
             if end > file_bytes {
                 return Err(GgufError::DataCut { tensor: info.name.clone(), end, file_bytes });
             }
         }
-        Ok(Self { metadata, tensors: infos.into_iter().map(|info| info.name).collect() })
+        Ok(Self { metadata, places, infos_at, data_at: data_at.unwrap_or(u64::MAX), alignment, tensors })
     }
 
     /// The string under `key`, if there is one.
@@ -162,15 +174,23 @@ impl Header {
         }
     }
 
+    /// Bytes of the tensors whose names `wanted` takes.
+    pub fn bytes(&self, wanted: impl Fn(&str) -> bool) -> u64 {
+        self.tensors.iter().filter(|info| wanted(&info.name)).map(|info| info.bytes).sum()
+    }
+
     /// Names of the tensors, in file order.
-    #[must_use]
-    pub fn tensors(&self) -> &[String] {
-        &self.tensors
+    pub fn tensors(&self) -> impl Iterator<Item = &str> {
+        self.tensors.iter().map(|info| info.name.as_str())
     }
 }
 
+/// One tensor of the file.
+#[derive(Debug, Clone)]
 struct TensorInfo {
     name: String,
+    dimensions: Vec<u64>,
+    ggml_type: u32,
     /// Bytes from the start of the data section.
     offset: u64,
     /// Zero for a type that this reader does not know; llama.cpp judges those.
@@ -264,15 +284,13 @@ impl<R: Read> Reader<R> {
         if dimensions > MAX_DIMENSIONS {
             return Err(GgufError::Damaged(format!("tensor {name} has {dimensions} dimensions")));
         }
-        let mut elements = Some(1_u64);
-        for _ in 0..dimensions {
-            let length = self.u64()?;
-            elements = elements.and_then(|product| product.checked_mul(length));
-        }
-        let (block, block_bytes) = block_size(self.u32()?);
+        let dimensions = (0..dimensions).map(|_| self.u64()).collect::<Result<Vec<_>, _>>()?;
+        let elements = dimensions.iter().try_fold(1_u64, |product, &length| product.checked_mul(length));
+        let ggml_type = self.u32()?;
+        let (block, block_bytes) = block_size(ggml_type);
         let bytes = elements.and_then(|count| count.div_ceil(block).checked_mul(block_bytes));
         let bytes = bytes.ok_or_else(|| GgufError::Damaged(format!("tensor {name} is larger than any file")))?;
-        Ok(TensorInfo { name, offset: self.u64()?, bytes })
+        Ok(TensorInfo { name, dimensions, ggml_type, offset: self.u64()?, bytes })
     }
 
     fn text(&mut self) -> Result<String, GgufError> {

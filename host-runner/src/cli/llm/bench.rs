@@ -1,0 +1,194 @@
+//! `energyllm llm bench`: what depth is worth, against llama.cpp itself.
+
+use super::super::output::{Object, note, print};
+use super::super::{Format, Outcome};
+use super::{file_name, parse_numbers, temporary_folder, write_random};
+use crate::llm::bench::{BenchOptions, BenchReport, Spread, bench};
+use crate::llm::random::Shape;
+use crate::report::table::Table;
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Most that an exit may cost over llama.cpp with the truncated copy.
+const EXIT_LIMIT: f64 = 1.10;
+/// Most that full depth may cost over llama.cpp without a callback.
+const FULL_LIMIT: f64 = 1.03;
+/// Most memory over that of a bare llama.cpp context.
+const MEMORY_LIMIT: f64 = 1.05;
+
+/// Measure a decode step by depth, batch and draft length, against llama.cpp with truncated copies, in CPU time.
+///
+/// The contenders take turns in one process; ratios are formed within a round, and median and quartiles are printed.
+/// Exit code 1 when a median passes its limit: 1.10 for an exit against the truncated copy, 1.03 for full depth
+/// against llama.cpp without a callback, 1.05 for memory. Energy is not measured: no board is here.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  energyllm llm bench                         a random model whose layers dominate (250 MB, made on the spot)
+  energyllm llm bench model.gguf --depths 9,12,15 --batches 1,8 --drafts 4")]
+pub struct Arguments {
+    /// Model: a GGUF file of a Llama architecture. Default: a random one of 16 layers, width 1024, `Q8_0`.
+    model: Option<PathBuf>,
+    /// Depths below full. Default: three from half way up.
+    #[arg(long, value_name = "LIST", value_parser = parse_numbers)]
+    depths: Option<std::vec::Vec<u32>>,
+    /// Sequences in a step.
+    #[arg(long, value_name = "LIST", default_value = "1,4", value_parser = parse_numbers)]
+    batches: std::vec::Vec<u32>,
+    /// Tokens drafted before a check.
+    #[arg(long, value_name = "LIST", default_value = "2,4,8", value_parser = parse_numbers)]
+    drafts: std::vec::Vec<u32>,
+    /// Rounds.
+    #[arg(long, default_value_t = 15)]
+    rounds: usize,
+    /// Decode steps of a contender in a round.
+    #[arg(long, default_value_t = 8)]
+    steps: u32,
+    /// CPU threads of llama.cpp.
+    #[arg(long, default_value_t = 1)]
+    threads: u32,
+}
+
+pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+    let within = |name: &str, values: &[u32], low: u32, high: u32| {
+        let bad = values.iter().find(|&&value| !(low..=high).contains(&value));
+        anyhow::ensure!(bad.is_none(), "{name} takes numbers from {low} to {high}");
+        Ok(())
+    };
+    within("--batches", &arguments.batches, 1, 64)?;
+    within("--drafts", &arguments.drafts, 1, 64)?;
+    within("--steps", &[arguments.steps], 1, 100)?;
+    anyhow::ensure!((1..=1000).contains(&arguments.rounds), "--rounds must lie between 1 and 1000");
+    let folder = temporary_folder()?;
+    let path = if let Some(path) = &arguments.model {
+        path.clone()
+    } else {
+        let path = folder.path().join("random-16x1024-q8_0.gguf");
+        note("making a random model of 250 MB");
+        write_random(&Shape::layer_dominated(), &path)?;
+        path
+    };
+    let depths = match &arguments.depths {
+        Some(depths) => depths.clone(),
+        None => usual_depths(&path)?,
+    };
+    let options = BenchOptions {
+        depths,
+        batches: arguments.batches.clone(),
+        drafts: arguments.drafts.clone(),
+        rounds: arguments.rounds,
+        steps: arguments.steps,
+        threads: arguments.threads,
+    };
+    let report = bench(&path, &options, note)?;
+    let worst = |of: &dyn Fn(&crate::llm::bench::DepthCost) -> f64| report.depths.iter().map(of).fold(0.0, f64::max);
+    let (exit, full) = (worst(&|cost| cost.to_truncated.median), worst(&|cost| cost.full_to_native.median));
+    let memory = report.memory_ratio.unwrap_or(1.0);
+    let pass = exit <= EXIT_LIMIT && full <= FULL_LIMIT && memory <= MEMORY_LIMIT;
+    let mut object = Object::new("llm bench", None, false);
+    object.pass = pass;
+    object.figure("depths", options.depths.len());
+    object.wall("model", file_name(&path));
+    object.wall("worst_exit_to_truncated", exit);
+    object.wall("worst_full_to_native", full);
+    object.wall("memory_to_native", report.memory_ratio);
+    object.wall("depths", rows(&report));
+    object.wall("drafts", draft_rows(&report));
+    match format {
+        Format::Json => object.print()?,
+        Format::Text => print(&format!(
+            "{}\n{}\nworst median: exit {exit:.3} of the truncated copy (limit {EXIT_LIMIT}), full depth {full:.3} of \
+             llama.cpp (limit {FULL_LIMIT}), memory {memory:.3} (limit {MEMORY_LIMIT})\nCPU time of this process, {} \
+             rounds of {} steps, {} thread(s); medians [quartiles]",
+            depth_table(&report),
+            draft_table(&report),
+            arguments.rounds,
+            arguments.steps,
+            arguments.threads
+        ))?,
+    }
+    Ok(if pass { Outcome::Passed } else { Outcome::Failed })
+}
+
+/// Three depths from half way up.
+fn usual_depths(path: &std::path::Path) -> anyhow::Result<Vec<u32>> {
+    let header = crate::llm::gguf::Header::open(path).with_context(|| path.display().to_string())?;
+    let layers = header.count("llama.block_count").and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
+    let mut depths: Vec<u32> = [9, 12, 15].iter().map(|sixteenths| (layers * sixteenths).div_ceil(16)).collect();
+    depths.retain(|depth| (1..layers).contains(depth));
+    depths.dedup();
+    anyhow::ensure!(!depths.is_empty(), "{} has too few layers for an exit", path.display());
+    Ok(depths)
+}
+
+fn spread(spread: Spread) -> String {
+    format!("{:.3} [{:.3} {:.3}]", spread.median, spread.low, spread.high)
+}
+
+fn depth_table(report: &BenchReport) -> Table {
+    let titles =
+        ["depth", "batch", "ms/token", "exit/truncated", "exit/whole", "ideal", "full/native", "prefill/truncated"];
+    let mut table = Table::new(titles);
+    for cost in &report.depths {
+        table.row([
+            cost.depth.to_string(),
+            cost.batch.to_string(),
+            spread(cost.ms_per_token),
+            spread(cost.to_truncated),
+            spread(cost.to_whole),
+            format!("{:.3}", cost.ideal),
+            spread(cost.full_to_native),
+            spread(cost.prefill_to_truncated),
+        ]);
+    }
+    table
+}
+
+fn draft_table(report: &BenchReport) -> Table {
+    let mut table = Table::new(["draft layers", "batch", "drafts", "round/step", "of at most"]);
+    for cost in &report.drafts {
+        table.row([
+            cost.depth.to_string(),
+            cost.batch.to_string(),
+            cost.drafts.to_string(),
+            spread(cost.round_to_step),
+            format!("{} tokens", cost.drafts + 1),
+        ]);
+    }
+    table
+}
+
+fn json_of(spread: Spread) -> Value {
+    json!({"low": spread.low, "median": spread.median, "high": spread.high})
+}
+
+fn rows(report: &BenchReport) -> Vec<Value> {
+    let row = |cost: &crate::llm::bench::DepthCost| {
+        json!({
+            "depth": cost.depth,
+            "batch": cost.batch,
+            "ms_per_token": json_of(cost.ms_per_token),
+            "native_ms_per_token": json_of(cost.native_ms_per_token),
+            "exit_to_truncated": json_of(cost.to_truncated),
+            "exit_to_whole": json_of(cost.to_whole),
+            "ideal_to_whole": cost.ideal,
+            "full_to_native": json_of(cost.full_to_native),
+            "prefill_to_truncated": json_of(cost.prefill_to_truncated),
+        })
+    };
+    report.depths.iter().map(row).collect()
+}
+
+fn draft_rows(report: &BenchReport) -> Vec<Value> {
+    let row = |cost: &crate::llm::bench::DraftCost| {
+        json!({
+            "draft_layers": cost.depth,
+            "batch": cost.batch,
+            "drafts": cost.drafts,
+            "round_to_step": json_of(cost.round_to_step),
+        })
+    };
+    report.drafts.iter().map(row).collect()
+}

@@ -1,0 +1,208 @@
+//! Self-speculation: draft with the first layers, check with all. The answers are those of the whole model.
+//!
+//! A round feeds the last token and then each draft through the first layers, and keeps the hidden states. Then the rest
+//! of the layers runs over all of them at once, from those states, so that no layer runs twice. Its logits choose the
+//! tokens, one after the other, as they would in plain decoding; as long as a choice is the draft, the next row counts
+//! too. What was drafted in vain is taken out of the cache again. (Elhoushi et al. 2024, `LayerSkip`, section 3.3.)
+//!
+//! Any sampling works: the sampler sees the whole model's logits, once for each token that it chooses.
+//!
+//! Several tokens at once are summed in another order than one by one, in llama.cpp as everywhere, so a logit may differ
+//! in its last bits, and a tie within them may fall the other way.
+
+use super::decode::DecodeReport;
+use super::engine::Engine;
+use super::error::EngineError;
+use super::ffi::Hidden;
+use super::payoff::{Next, Payoff};
+use super::prefill::Prefilled;
+use super::request::TokenId;
+use super::sequence::Sequence;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+/// How to draft.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Speculation {
+    /// Layers that draft: at least 1, and not all.
+    pub draft_layers: u32,
+    /// Tokens drafted in a round, at least 1.
+    pub draft_tokens: u32,
+    /// Draft on even where it takes longer than plain decoding.
+    pub always: bool,
+}
+
+/// Drafts over any number of batches, and remembers whether it pays.
+#[derive(Debug, Clone)]
+pub struct Drafter {
+    speculation: Speculation,
+    payoff: Payoff,
+    statistics: Statistics,
+}
+
+/// What came of the drafts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Rounds of drafting and checking.
+    pub rounds: u64,
+    /// Steps without drafts.
+    pub plain_steps: u64,
+    /// Tokens drafted.
+    pub drafted: u64,
+    /// Drafts that the whole model chose too.
+    pub accepted: u64,
+    /// Tokens that came out of rounds.
+    pub round_tokens: u64,
+    /// Rounds in which the first layers had to run again, because llama.cpp had moved the cells.
+    pub repeated: u64,
+}
+
+impl Statistics {
+    /// Share of the drafts that were right.
+    #[must_use]
+    pub fn acceptance(&self) -> f64 {
+        self.accepted as f64 / (self.drafted as f64).max(1.0)
+    }
+}
+
+impl Drafter {
+    /// A drafter that has seen nothing yet.
+    #[must_use]
+    pub fn new(speculation: Speculation) -> Self {
+        Self { speculation, payoff: Payoff::default(), statistics: Statistics::default() }
+    }
+
+    /// What came of the drafts so far.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        self.statistics
+    }
+
+    /// Time of a plain token over that of a drafted one in the latest rounds. None before both were seen.
+    #[must_use]
+    pub fn gain(&self) -> Option<f64> {
+        self.payoff.gain()
+    }
+
+    /// Rounds after which drafting was given up, because plain decoding was faster.
+    #[must_use]
+    pub fn stopped_after(&self) -> Option<u32> {
+        self.payoff.stopped_after()
+    }
+}
+
+impl Prefilled<'_, '_> {
+    /// Decodes like [`Prefilled::decode`], with drafts. The prompts must have been read at full depth.
+    pub fn speculate(self, drafter: &mut Drafter, stop: &AtomicBool) -> Result<DecodeReport, EngineError> {
+        let Speculation { draft_layers, draft_tokens, always } = drafter.speculation;
+        let layers = self.engine.full_depth(self.layers)?;
+        if !(1..layers).contains(&draft_layers) {
+            return Err(EngineError::PartialDepth { what: "drafting", asked: draft_layers, limit: layers - 1 });
+        }
+        let batch = u32::try_from(self.sequences.len()).unwrap_or(u32::MAX);
+        let limit = (self.engine.options.prefill_tokens / batch).saturating_sub(1);
+        if !(1..=limit).contains(&draft_tokens) {
+            return Err(EngineError::RunLimit { what: "drafts", asked: draft_tokens, limit });
+        }
+        let Drafter { payoff, statistics, .. } = drafter;
+        self.run(stop, |engine, running| {
+            let started = Instant::now();
+            let room = running.iter().map(Sequence::remaining).min().unwrap_or(0);
+            let drafts = (draft_tokens as usize).min(room.saturating_sub(1));
+            if drafts == 0 || (!always && payoff.next() == Next::Plain) {
+                engine.step(running, layers)?;
+                statistics.plain_steps += 1;
+                payoff.plain(started.elapsed(), running.len());
+                return Ok(());
+            }
+            let moved = engine.context().moved();
+            let tokens = engine.round(running, draft_layers, drafts, statistics)?;
+            statistics.repeated += engine.context().moved() - moved;
+            if !always {
+                payoff.round(started.elapsed(), tokens);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Engine<'_> {
+    /// `layers` if that is all of them.
+    pub(super) fn full_depth(&self, layers: u32) -> Result<u32, EngineError> {
+        if layers == self.model.n_layer() { Ok(layers) } else { Err(EngineError::NeedsFullDepth { layers }) }
+    }
+
+    /// Drafts, checks, and returns the number of new tokens of all sequences together.
+    fn round(
+        &mut self,
+        running: &mut [Sequence],
+        draft_layers: u32,
+        drafts: usize,
+        statistics: &mut Statistics,
+    ) -> Result<usize, EngineError> {
+        let (fed, hidden) = self.draft(running, draft_layers, drafts)?;
+        self.batch.clear();
+        let mut all = Hidden::default();
+        for ((id, sequence), (fed, hidden)) in (0..).zip(&*running).zip(fed.iter().zip(&hidden)) {
+            let (_, start) = sequence.next();
+            self.context().truncate(id, start);
+            for (&token, position) in fed.iter().zip(start..) {
+                self.batch.push(token, position, id, true);
+            }
+            all.extend(hidden);
+        }
+        let layers = self.model.n_layer();
+        self.go_on(&all, layers)?;
+
+        let before: usize = running.iter().map(|sequence| sequence.entropies.len()).sum();
+        for ((id, sequence), fed) in (0..).zip(&mut *running).zip(&fed) {
+            let (_, start) = sequence.next();
+            let rows = id as usize * fed.len()..;
+            // The whole model says what follows each token that was fed. Behind a wrong draft nothing counts.
+            for (row, (position, draft)) in rows.zip((start + 1..).zip(fed[1..].iter().map(Some).chain([None]))) {
+                let token = self.choose_for(sequence, row, layers)?;
+                statistics.accepted += u64::from(Some(&token) == draft);
+                if sequence.stop.is_some() || Some(&token) != draft {
+                    self.context().truncate(id, position);
+                    break;
+                }
+            }
+        }
+        let tokens = running.iter().map(|sequence| sequence.entropies.len()).sum::<usize>() - before;
+        statistics.rounds += 1;
+        statistics.drafted += (drafts * running.len()) as u64;
+        statistics.round_tokens += tokens as u64;
+        Ok(tokens)
+    }
+
+    /// Feeds each sequence its last token and then `drafts` tokens of its own choice through the first layers. Returns
+    /// what was fed and the hidden states, both per sequence.
+    fn draft(
+        &mut self,
+        running: &[Sequence],
+        draft_layers: u32,
+        drafts: usize,
+    ) -> Result<(Vec<Vec<TokenId>>, Vec<Hidden>), EngineError> {
+        let mut fed: Vec<Vec<TokenId>> = running.iter().map(|sequence| vec![sequence.next().0]).collect();
+        let mut hidden = vec![Hidden::default(); running.len()];
+        for step in 0..=drafts {
+            self.batch.clear();
+            for ((id, sequence), fed) in (0..).zip(running).zip(&fed) {
+                let position = sequence.next().1 + u32::try_from(step).unwrap_or(u32::MAX);
+                // The last draft is checked like the others, but nothing is drafted behind it.
+                self.batch.push(fed[step], position, id, step < drafts);
+            }
+            let kept = self.stop_behind(draft_layers)?;
+            for (nth, hidden) in hidden.iter_mut().enumerate() {
+                hidden.push(kept, nth);
+            }
+            if step < drafts {
+                for (nth, (fed, sequence)) in fed.iter_mut().zip(running).enumerate() {
+                    let best = self.best(nth, draft_layers, sequence.request)?;
+                    fed.push(best);
+                }
+            }
+        }
+        Ok((fed, hidden))
+    }
+}

@@ -1,0 +1,267 @@
+//! Decoding that does not run every token through every layer: speculation, gates, and requests that come and go.
+//!
+//! Random weights: the text means nothing, and drafts are rarely right. What counts is what comes out of it.
+
+mod support;
+
+use host_runner::llm::{
+    Answer, Depth, Drafter, Engine, EngineError, EngineOptions, Gate, Model, Precision, Prompt, Request, Sampling,
+    Speculation, StopReason,
+};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use support::{Shape, Zoo, load};
+
+const OPTIONS: EngineOptions =
+    EngineOptions { max_batch: 4, sequence_tokens: 128, prefill_tokens: 64, threads: 1, precision: Precision::Single };
+
+static GO_ON: AtomicBool = AtomicBool::new(false);
+
+fn requests(count: i32, salt: i32) -> Vec<Request> {
+    let request = |i: i32| Request {
+        prompt: Prompt::Tokens((0..3 + i * 5).map(|j| 3 + (j * 37 + (i + salt) * 101) % 256).collect()),
+        max_new_tokens: 9 + 7 * i.unsigned_abs(),
+        sampling: Sampling::Greedy,
+        stop: vec![],
+    };
+    (0..count).map(request).collect()
+}
+
+fn tiny() -> Model {
+    load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny-llama/tiny-llama-f16.gguf")))
+}
+
+fn questions(model: &Model) -> Vec<Request> {
+    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/prompts/questions.jsonl"));
+    let prompts = host_runner::run::prompts::read(file).unwrap();
+    let ask = |text: &str| Request::greedy(host_runner::llm::prompt::render(model, text).unwrap(), 48);
+    prompts[..4].iter().map(|prompt| ask(&prompt.text)).collect()
+}
+
+fn plain(engine: &mut Engine, requests: &[Request]) -> Vec<Answer> {
+    engine.prefill(requests, Depth::Full).unwrap().decode(&GO_ON).unwrap().answers
+}
+
+fn texts(answers: &[Answer]) -> Vec<(Vec<i32>, StopReason)> {
+    answers.iter().map(|answer| (answer.tokens.clone(), answer.stop)).collect()
+}
+
+#[test]
+fn drafts_change_nothing() {
+    let zoo = Zoo::new();
+    let random = zoo.model(&Shape { layers: 8, ..Shape::default() }, 8);
+    let tiny = tiny();
+    for model in [&random, &tiny] {
+        let mut engine = Engine::new(model, &OPTIONS).unwrap();
+        let all = [requests(4, 0), requests(1, 5), questions(&tiny)];
+        for batch in if model.n_layer() == 8 { &all[..2] } else { &all[2..] } {
+            let expected = plain(&mut engine, batch);
+            for (draft_layers, draft_tokens) in [(1, 1), (3, 4), (7, 9), (7, 2)] {
+                let mut drafter = Drafter::new(Speculation { draft_layers, draft_tokens, always: true });
+                let prefilled = engine.prefill(batch, Depth::Full).unwrap();
+                let answers = prefilled.speculate(&mut drafter, &GO_ON).unwrap().answers;
+                assert_eq!(texts(&answers), texts(&expected), "{draft_tokens} drafts by {draft_layers} layers");
+                let statistics = drafter.statistics();
+                assert!(statistics.rounds > 0 && statistics.accepted <= statistics.drafted);
+                assert_eq!(statistics.repeated, 0, "the cells never move");
+                if model.n_layer() == 16 && draft_layers == 7 {
+                    assert!(statistics.acceptance() > 0.5, "{statistics:?}");
+                }
+            }
+        }
+    }
+}
+
+/// The sampler draws once for each token, from the same numbers.
+#[test]
+fn drafts_change_no_draw() {
+    let model = tiny();
+    let mut engine = Engine::new(&model, &OPTIONS).unwrap();
+    let mut batch = questions(&model);
+    for request in &mut batch {
+        request.sampling = Sampling::Nucleus { temperature: 3.0, top_p: 0.95, seed: 7 };
+    }
+    let expected = plain(&mut engine, &batch);
+    let mut drafter = Drafter::new(Speculation { draft_layers: 8, draft_tokens: 4, always: true });
+    let answers = engine.prefill(&batch, Depth::Full).unwrap().speculate(&mut drafter, &GO_ON).unwrap().answers;
+    assert_eq!(texts(&answers), texts(&expected));
+}
+
+#[test]
+fn drafting_stops_where_it_does_not_pay() {
+    let zoo = Zoo::new();
+    let model = zoo.model(&Shape { layers: 8, ..Shape::default() }, 8);
+    let mut engine = Engine::new(&model, &OPTIONS).unwrap();
+    // One layer of a random model guesses next to nothing, and nine guesses cost more than a token.
+    let mut drafter = Drafter::new(Speculation { draft_layers: 1, draft_tokens: 9, always: false });
+    let mut batch = requests(1, 2);
+    batch[0].max_new_tokens = 100;
+    for _ in 0..3 {
+        engine.prefill(&batch, Depth::Full).unwrap().speculate(&mut drafter, &GO_ON).unwrap();
+    }
+    let statistics = drafter.statistics();
+    assert!(drafter.stopped_after().is_some(), "{statistics:?}, gain {:?}", drafter.gain());
+    assert!(statistics.plain_steps > 2 * statistics.rounds, "{statistics:?}");
+}
+
+const GATE: Gate = Gate { first: 4, second: None, threshold: 0.0, max_pending: 8 };
+
+#[test]
+fn a_closed_gate_is_the_whole_model() {
+    let zoo = Zoo::new();
+    let model = zoo.model(&Shape { layers: 8, ..Shape::default() }, 8);
+    let mut engine = Engine::new(&model, &OPTIONS).unwrap();
+    let batch = requests(4, 1);
+    let expected = plain(&mut engine, &batch);
+    for gate in [GATE, Gate { second: Some(6), ..GATE }, Gate { threshold: 9.0, max_pending: 0, ..GATE }] {
+        let report = engine.prefill(&batch, Depth::Full).unwrap().decode_gated(&gate, &GO_ON).unwrap();
+        assert_eq!(texts(&report.decode.answers), texts(&expected));
+        assert_eq!(report.chosen[..2], [0, 0]);
+    }
+}
+
+/// Whoever goes through all layers chooses like a model that has always done so: every key and value it reads is exact,
+/// though most tokens before it had left early.
+#[test]
+fn pending_tokens_are_finished_exactly() {
+    let zoo = Zoo::new();
+    let model = zoo.model(&Shape { layers: 8, ..Shape::default() }, 8);
+    let mut engine = Engine::new(&model, &OPTIONS).unwrap();
+    for gate in [
+        Gate { threshold: 9.0, max_pending: 3, ..GATE },
+        Gate { threshold: 4.2, max_pending: 8, ..GATE },
+        Gate { first: 3, second: Some(6), threshold: 4.2, max_pending: 5 },
+    ] {
+        let batch = requests(4, 3);
+        let report = engine.prefill(&batch, Depth::Full).unwrap().decode_gated(&gate, &GO_ON).unwrap();
+        let [first, second, all] = report.chosen;
+        assert!(first > 0 && all > 0, "{gate:?}: {report:?}");
+        assert_eq!(second > 0, gate.second.is_some(), "{gate:?}: {report:?}");
+        assert_eq!(report.repeated, 0, "the cells never move");
+        // Read the finished answers at full depth: wherever the gated run went through all layers, the entropies agree.
+        let mut agreeing = 0;
+        for (request, answer) in batch.iter().zip(&report.decode.answers) {
+            let Prompt::Tokens(prompt) = &request.prompt else { unreachable!() };
+            for (place, &entropy) in answer.entropies.iter().enumerate() {
+                let tokens = prompt.iter().chain(&answer.tokens[..place]).copied().collect();
+                let one = Request { prompt: Prompt::Tokens(tokens), max_new_tokens: 1, ..request.clone() };
+                let exact = &plain(&mut engine, &[one])[0];
+                let same = exact.tokens.first() == answer.tokens.get(place);
+                agreeing += u64::from(same && (exact.entropies[0] - entropy).abs() < 1e-4);
+            }
+        }
+        // And the first token of each answer comes from the prefill.
+        assert!(agreeing >= all + 4, "{gate:?}: {agreeing} of {all} + 4 tokens are those of the whole model");
+    }
+}
+
+#[test]
+fn a_gate_saves_layers_and_keeps_answers() {
+    let model = tiny();
+    let mut engine = Engine::new(&model, &OPTIONS).unwrap();
+    let batch = questions(&model);
+    let expected = plain(&mut engine, &batch);
+    let gate = Gate { first: 8, second: Some(12), threshold: 0.05, max_pending: 16 };
+    let report = engine.prefill(&batch, Depth::Full).unwrap().decode_gated(&gate, &GO_ON).unwrap();
+    assert_eq!(texts(&report.decode.answers), texts(&expected));
+    assert!(report.mean_layers() < 14.0, "{report:?}");
+}
+
+#[test]
+fn what_cannot_be_drafted_or_gated_is_refused() {
+    let zoo = Zoo::new();
+    let model = zoo.model(&Shape { layers: 8, ..Shape::default() }, 8);
+    let mut engine = Engine::new(&model, &OPTIONS).unwrap();
+    let batch = requests(4, 0);
+    let mut speculate = |draft_layers, draft_tokens, depth| {
+        let mut drafter = Drafter::new(Speculation { draft_layers, draft_tokens, always: true });
+        engine.prefill(&batch, depth).unwrap().speculate(&mut drafter, &GO_ON).unwrap_err()
+    };
+    assert!(matches!(speculate(4, 2, Depth::Layers(5)), EngineError::NeedsFullDepth { layers: 5 }));
+    for draft_layers in [0, 8, 9] {
+        assert!(matches!(speculate(draft_layers, 2, Depth::Full), EngineError::PartialDepth { .. }));
+    }
+    // Four sequences of 16 tokens fill a run of 64, and one of each is no draft.
+    for draft_tokens in [0, 16] {
+        assert!(matches!(speculate(4, draft_tokens, Depth::Full), EngineError::RunLimit { limit: 15, .. }));
+    }
+    let mut gated = |gate: Gate| engine.prefill(&batch, Depth::Full).unwrap().decode_gated(&gate, &GO_ON).unwrap_err();
+    for first in [0, 8] {
+        assert!(matches!(gated(Gate { first, ..GATE }), EngineError::PartialDepth { .. }));
+    }
+    for second in [0, 4, 8] {
+        assert!(matches!(gated(Gate { second: Some(second), ..GATE }), EngineError::PartialDepth { .. }));
+    }
+    for threshold in [f32::NAN, -1.0] {
+        assert!(matches!(gated(Gate { threshold, ..GATE }), EngineError::Threshold { .. }));
+    }
+    assert!(matches!(gated(Gate { max_pending: 64, ..GATE }), EngineError::RunLimit { limit: 63, .. }));
+}
+
+#[test]
+fn requests_come_and_go() {
+    let model = tiny();
+    let mut engine = Engine::new(&model, &OPTIONS).unwrap();
+    let mut all = Vec::new();
+    for (number, mut request) in (0_u32..40).zip(questions(&model).into_iter().cycle()) {
+        if number % 3 == 0 {
+            request.sampling = Sampling::Nucleus { temperature: 2.0, top_p: 0.9, seed: number };
+        }
+        request.max_new_tokens = 4 + number % 37;
+        all.push((request, Depth::Layers(8 + number % 9)));
+    }
+    let alone: Vec<Answer> = all
+        .iter()
+        .map(|(request, depth)| {
+            let prefilled = engine.prefill(std::slice::from_ref(request), *depth).unwrap();
+            prefilled.decode(&GO_ON).unwrap().answers.remove(0)
+        })
+        .collect();
+
+    let mut session = engine.session();
+    let (mut waiting, mut tickets, mut ended) = (all.iter().enumerate(), HashMap::new(), HashMap::new());
+    let mut steps = 0;
+    while ended.len() < all.len() {
+        while session.free() > 0
+            && let Some((number, (request, depth))) = waiting.next()
+        {
+            tickets.insert(session.submit(request, *depth).unwrap(), number);
+        }
+        if session.free() == 0 {
+            assert!(matches!(session.submit(&all[0].0, Depth::Full), Err(EngineError::Busy { limit: 4 })));
+        }
+        // Every tenth request is cancelled on its way.
+        for (&ticket, _) in tickets.iter().filter(|(_, number)| **number % 10 == 9) {
+            session.cancel(ticket);
+        }
+        for (ticket, answer) in session.step().unwrap() {
+            ended.insert(tickets.remove(&ticket).unwrap(), answer);
+        }
+        steps += 1;
+        assert!(steps < 2000, "{} of {} requests ended", ended.len(), all.len());
+    }
+    assert_eq!(session.free(), 4);
+    for (number, alone) in alone.iter().enumerate() {
+        let answer = &ended[&number];
+        if number % 10 == 9 {
+            assert!(alone.tokens.starts_with(&answer.tokens), "request {number}");
+        } else {
+            assert_eq!((&answer.text, answer.stop), (&alone.text, alone.stop), "request {number}");
+        }
+    }
+}
+
+#[test]
+fn answers_end_at_stop_texts() {
+    let model = tiny();
+    let mut engine = Engine::new(&model, &OPTIONS).unwrap();
+    let mut batch = questions(&model);
+    let free = plain(&mut engine, &batch);
+    let words: Vec<&str> = free[0].text.split(' ').collect();
+    batch[0].stop = vec!["not there".into(), words[2].into()];
+    let stopped = plain(&mut engine, &batch);
+    assert_eq!(stopped[0].stop, StopReason::StopText);
+    assert_eq!(stopped[0].text, free[0].text[..free[0].text.find(words[2]).unwrap()]);
+    assert_eq!(stopped[1], free[1]);
+}

@@ -1,8 +1,10 @@
 //! Bit-exactness in one number: a digest over many decisions.
 
+use crate::synthetic::{Turn, reward};
 use controller_core::action::{Action, Knob};
 use controller_core::observation::{MAX_FEATURES, ONE, Observation};
 use controller_core::policy::Policy;
+use controller_core::reward::Components;
 use controller_core::rng::Pcg32;
 
 /// FNV-1a (G. Fowler, L. C. Noll, K.-P. Vo) with 64 bits.
@@ -48,18 +50,27 @@ pub fn draw_observation(rng: &mut Pcg32, inputs: usize) -> Observation {
     (0..inputs.min(MAX_FEATURES)).map(value).collect()
 }
 
-/// Digest of the chosen actions and the CRC-32 of all logits for `count` uniform random
-/// observations. The same image, seed and count must give the same digest on every machine and
-/// in every build.
+/// Digest of the chosen action, the CRC-32 of all logits, and the reward of a random outcome of
+/// that action, for `count` uniform random observations. The same image, seed and count must give
+/// the same digest on every machine and in every build.
 #[must_use]
-pub fn policy_digest(policy: &Policy<'_>, seed: u64, count: u32) -> u64 {
+pub fn decision_digest(policy: &Policy<'_>, seed: u64, count: u32) -> u64 {
     let mut rng = Pcg32::new(seed);
     let mut digest = Digest::new();
-    let inputs = policy.image().header().observation.len();
-    for _ in 0..count {
-        let output = policy.evaluate(&draw_observation(&mut rng, inputs));
+    let header = policy.image().header();
+    let reward = reward(&header.actions);
+    for number in 0..count {
+        let output = policy.evaluate(&draw_observation(&mut rng, header.observation.len()));
         digest.action(output.action);
         digest.bytes(&output.logits_crc.to_le_bytes());
+        let turn = Turn::draw(&mut rng, number);
+        let setting = header.actions.setting(output.action);
+        if let Some(Ok(reward)) = setting.map(|setting| reward.settle(setting, &turn.measurement)) {
+            let Components { efficiency, response, temperature, power, quality } = reward.components;
+            for part in [efficiency, response, temperature, power, quality, reward.total] {
+                digest.bytes(&part.to_le_bytes());
+            }
+        }
     }
     digest.value()
 }

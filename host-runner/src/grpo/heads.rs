@@ -144,7 +144,7 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) const LOGITS: [f64; 9] = [0.5, -1.0, 2.0, 0.1, -0.3, 0.0, 0.7, -2.0, 1.5];
+    pub(crate) const LOGITS: [f64; 10] = [0.5, -1.0, 2.0, 0.1, -0.3, 0.0, 0.7, -2.0, 1.5, 3.0];
 
     #[test]
     fn probabilities_sum_to_one_over_the_joint_table() {

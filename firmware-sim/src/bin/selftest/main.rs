@@ -21,7 +21,7 @@ use controller_core::control::ControllerError;
 use controller_core::governor::LearnedError;
 use controller_core::policy::{ImageError, Policy, PolicyImage};
 use core::fmt;
-use firmware_sim::digest::policy_digest;
+use firmware_sim::digest::decision_digest;
 
 /// The policy that every board gets unless it is given another one.
 const IMAGE: &[u8] = include_bytes!("../../../../models/policies/service.elp");
@@ -39,8 +39,8 @@ fn selftest(out: &mut impl fmt::Write) -> Result<(), Failure> {
     }
     writeln!(out, " {}, {} golden examples hold", header.logits(), header.goldens)?;
 
-    let digest = policy_digest(&policy, SEED, OBSERVATIONS);
-    writeln!(out, "policy digest: {digest:016x} over {OBSERVATIONS} random observations")?;
+    let digest = decision_digest(&policy, SEED, OBSERVATIONS);
+    writeln!(out, "decisions and rewards: {digest:016x} over {OBSERVATIONS} random observations")?;
 
     let trace = closed_loop::run(policy, SEED)?;
     writeln!(out, "closed loop: {trace}")?;

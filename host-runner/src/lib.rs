@@ -13,7 +13,7 @@
 //! | [`quantize`] | the only door from floats to integers |
 //! | [`eval`] | governors and policies side by side |
 //! | [`verify`] | conformance against files of cases |
-//! | [`bench`] | what our own code costs on a machine |
+//! | [`bench`](mod@bench) | what our own code costs on a machine |
 //! | [`report`] | tables and figures |
 //! | [`resources`] | CPU time and memory of this process |
 //! | [`input_file`] | reading what a user points at |

@@ -20,7 +20,7 @@
 //! has one head over the whole action table. The action is the index of the largest logit of
 //! each head; of equal logits the lowest index wins. [`Policy::distribution`] gives the softmax of
 //! every head: draws with a seed, log-probabilities, and choices under an
-//! [`ActionMask`](crate::action::ActionMask).
+//! [`ActionMask`].
 
 mod argmax;
 mod distribution;

@@ -1,22 +1,21 @@
 //! A microcontroller, a line and a host, on one clock.
 
 use controller_core::action::ActionSpace;
-use controller_core::control::{Controller, RewardRule};
+use controller_core::control::Controller;
 use controller_core::governor::Learned;
 use controller_core::policy::{Header, LayerShape, LayerValues, Policy, PolicyImage, encode, schema_hash};
 use controller_core::protocol::{CHUNK, Client, Configuration, Refusal, Reply, Request, Status, Upload, checksum};
-use controller_core::reward::service::Service;
 use controller_core::rng::Pcg32;
 use controller_core::supervisor::Limits;
-use controller_core::telemetry::{Measurement, Reading, Telemetry};
+use controller_core::telemetry::{Measurement, Telemetry};
 use controller_core::time::{Duration, Instant};
-use controller_core::units::{MicroJoules, MilliCelsius, MilliRequestsPerSecond, MilliWatts};
 use embedded_hal::digital::{ErrorType, OutputPin};
 use firmware_sim::app::ports::{NoWatchdog, Ports};
 use firmware_sim::app::storage::{Memory, install};
 use firmware_sim::app::{App, PERIOD};
 use firmware_sim::fault::LineFaults;
 use firmware_sim::line::{End, Pipe};
+use firmware_sim::synthetic::{Turn, reward};
 use std::convert::Infallible;
 
 /// The shipped policy.
@@ -182,22 +181,7 @@ pub fn actions() -> ActionSpace {
 }
 
 pub fn configuration() -> Configuration {
-    Configuration {
-        actions: actions(),
-        limits: Limits::agx_orin(),
-        reward: RewardRule::Service(Service {
-            reference_uj_per_token: 200_000,
-            response_limit: Duration::from_millis(1_800),
-            soft_temperature: MilliCelsius::from_degrees(75),
-            hard_temperature: MilliCelsius::from_degrees(92),
-            quality: actions().depth.iter().map(|&depth| (depth, 1000)).collect(),
-            quality_floor: 980,
-            response_weight: 500,
-            temperature_weight: 500,
-            quality_weight: 5_000,
-        }),
-        fallback: None,
-    }
+    Configuration { actions: actions(), limits: Limits::agx_orin(), reward: reward(&actions()), fallback: None }
 }
 
 /// The controller as it runs inside a host, with the same policy.
@@ -209,25 +193,7 @@ pub fn in_process(image: &[u8]) -> Controller<Learned<'_>> {
 
 /// Any board and any batch.
 pub fn draw_turn(rng: &mut Pcg32, turn: u32) -> (Instant, Telemetry, Measurement) {
-    let mut draw = |below: u16| u16::try_from(rng.below(u32::from(below))).unwrap();
-    let now = Instant::ZERO + Duration::from_secs(turn * 5);
-    let temperature = MilliCelsius(30_000 + i32::from(draw(u16::MAX)));
-    let telemetry = Telemetry {
-        temperature: Reading::at(temperature, now),
-        power: Reading::at(MilliWatts(u32::from(draw(u16::MAX))), now),
-        fan_pwm: Reading::at(draw(256).to_le_bytes()[0], now),
-        queue: draw(64),
-        offered_load: MilliRequestsPerSecond(u32::from(draw(10_000))),
-        ..Telemetry::UNKNOWN
-    };
-    let measurement = Measurement {
-        requests: 1 + draw(32),
-        generated_tokens: u32::from(draw(4_000)),
-        energy: MicroJoules(u64::from(draw(u16::MAX)) * 4_000),
-        response: Duration::from_millis(u32::from(draw(10_000))),
-        peak_temperature: Some(temperature),
-        ..Measurement::default()
-    };
+    let Turn { now, telemetry, measurement } = Turn::draw(rng, turn);
     (now, telemetry, measurement)
 }
 

@@ -26,6 +26,7 @@ use firmware_sim::app::App;
 use firmware_sim::app::ports::{NoWatchdog, Ports};
 use firmware_sim::app::storage::{Memory, install};
 use firmware_sim::line::{End, Pipe};
+use firmware_sim::synthetic::comparison;
 
 const IMAGE: &[u8] = include_bytes!("../../../models/policies/service.elp");
 
@@ -88,18 +89,7 @@ fn turn(reward: RewardRule) -> Option<()> {
 }
 
 fn fallback() -> FallbackRule {
-    FallbackRule {
-        setting: Setting { prefill: KiloHertz(714_000), decode: KiloHertz(612_000), batch: 32, depth: 12, fan_pwm: 0 },
-        block_turns: 6,
-        warm_up_turns: 2,
-        margin: 10_000,
-        scale: 100_000,
-        false_alarm_pairs: 1000,
-        longest_gap_turns: 500,
-        probation_pairs: 8,
-        first_pause_turns: 500,
-        longest_pause_turns: 20_000,
-    }
+    comparison(Setting { prefill: KiloHertz(714_000), decode: KiloHertz(612_000), batch: 32, depth: 12, fan_pwm: 0 })
 }
 
 fn service() -> Service {

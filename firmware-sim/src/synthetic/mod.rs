@@ -4,4 +4,4 @@ mod policy;
 mod turn;
 
 pub use policy::{Room, Shape};
-pub use turn::{Turn, fallback, reward};
+pub use turn::{Turn, comparison, fallback, reward};

@@ -1,6 +1,6 @@
 //! Turns of any board, from cold and idle to past every limit.
 
-use controller_core::action::{Action, ActionSpace, Knob};
+use controller_core::action::{Action, ActionSpace, Knob, Setting};
 use controller_core::control::RewardRule;
 use controller_core::reward::service::Service;
 use controller_core::rng::Pcg32;
@@ -63,15 +63,11 @@ pub fn reward(actions: &ActionSpace) -> RewardRule {
     })
 }
 
-/// A static setting to fall back to, in the middle of every knob; `None` for an empty space.
+/// The comparison of the shipped board profile, with this static setting.
 #[must_use]
-pub fn fallback(actions: &ActionSpace) -> Option<FallbackRule> {
-    let mut middle = Action::default();
-    for knob in Knob::ALL {
-        middle.set(knob, actions.last(knob) / 2);
-    }
-    Some(FallbackRule {
-        setting: actions.setting(middle)?,
+pub const fn comparison(setting: Setting) -> FallbackRule {
+    FallbackRule {
+        setting,
         block_turns: 6,
         warm_up_turns: 2,
         margin: 10_000,
@@ -81,5 +77,15 @@ pub fn fallback(actions: &ActionSpace) -> Option<FallbackRule> {
         probation_pairs: 8,
         first_pause_turns: 500,
         longest_pause_turns: 20_000,
-    })
+    }
+}
+
+/// A static setting to fall back to, in the middle of every knob; `None` for an empty space.
+#[must_use]
+pub fn fallback(actions: &ActionSpace) -> Option<FallbackRule> {
+    let mut middle = Action::default();
+    for knob in Knob::ALL {
+        middle.set(knob, actions.last(knob) / 2);
+    }
+    actions.setting(middle).map(comparison)
 }

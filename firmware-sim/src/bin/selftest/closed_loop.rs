@@ -40,18 +40,13 @@ impl fmt::Display for Trace {
 }
 
 /// As in the shipped board profile.
-const FALLBACK: FallbackRule = FallbackRule {
-    setting: Setting { prefill: KiloHertz(714_000), decode: KiloHertz(612_000), batch: 32, depth: 12, fan_pwm: 0 },
-    block_turns: 6,
-    warm_up_turns: 2,
-    margin: 10_000,
-    scale: 100_000,
-    false_alarm_pairs: 1000,
-    longest_gap_turns: 500,
-    probation_pairs: 8,
-    first_pause_turns: 500,
-    longest_pause_turns: 20_000,
-};
+const FALLBACK: FallbackRule = synthetic::comparison(Setting {
+    prefill: KiloHertz(714_000),
+    decode: KiloHertz(612_000),
+    batch: 32,
+    depth: 12,
+    fan_pwm: 0,
+});
 
 /// The controller that a self-test runs: the shipped policy with the limits of its board.
 pub fn controller(policy: Policy<'_>) -> Result<Controller<Learned<'_>>, Failure> {

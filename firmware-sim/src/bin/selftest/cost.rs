@@ -18,7 +18,7 @@ const SAMPLES: usize = 10_000;
 /// Prints the cost of the shipped policy and of the synthetic ones, then the stack they take.
 pub fn report(out: &mut impl fmt::Write) -> Result<(), Failure> {
     let counter = Counter::start().ok_or(Failure::Timer)?;
-    // The workshop of the large policy does not fit a stack that is to be measured.
+    // The room to make the large policy in does not fit a stack that is to be measured.
     let room = cortex_m::singleton!(: Room = Room::new()).ok_or(Failure::Timer)?;
     costs(&counter, "shipped", IMAGE, out)?;
     for shape in Shape::ALL {

@@ -9,9 +9,11 @@
 //! | [`board`] | what a turn needs of a board, simulated or real |
 //! | [`service`] | one turn: wait, sample, answer a batch, measure |
 //! | [`profile`] | a board's numbers: physics, knobs, limits, reward |
+//! | [`account`] | what a stretch of work came to: energy, answers, heat, reward |
 //! | [`replay`] | a logged grid as a bandit |
 //! | [`commission`] | trial batches on a board, under the supervisor |
 
+pub mod account;
 pub mod answers;
 pub mod board;
 pub mod commission;

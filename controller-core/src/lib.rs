@@ -42,6 +42,7 @@ extern crate std;
 pub mod action;
 pub mod advantage;
 pub mod control;
+mod division;
 pub mod governor;
 pub mod observation;
 pub mod policy;

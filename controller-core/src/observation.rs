@@ -1,6 +1,7 @@
 //! From telemetry to the policy's input: named features, each mapped linearly to a signed integer.
 
 use crate::action::{Action, Setting};
+use crate::division::divide;
 use crate::telemetry::{Measurement, Telemetry};
 use crate::time::{Duration, Instant};
 use crate::units::MilliCelsius;
@@ -164,8 +165,8 @@ impl Observer {
         }
         // Backward Euler: stable for any gap between samples.
         let (dt, tau) = (i128::from(elapsed), i128::from(SLOPE_TIME_CONSTANT.micros()));
-        let step = i128::from(ucelsius - trend.filtered_ucelsius) * dt / (dt + tau);
-        trend.filtered_ucelsius += i64::try_from(step).unwrap_or(0);
+        let step = divide(i128::from(ucelsius - trend.filtered_ucelsius) * dt, dt + tau, 0);
+        trend.filtered_ucelsius += step.unwrap_or(0);
         trend.latest = temperature;
         trend.updated_at = taken_at;
     }

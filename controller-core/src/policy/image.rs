@@ -193,8 +193,11 @@ impl<'a> PolicyImage<'a> {
             return Err(ImageError::Checksum);
         }
         let image = Self::read(prefix, body)?;
-        for (number, layer) in (0u8..).zip(image.layers()) {
-            layer.check(number, padding_bias(usize::from(number) == image.header.hidden.len()))?;
+        let mut rows = image.parameters;
+        let shifts = image.header.hidden.iter().map(|layer| Some(layer.shift)).chain([None]);
+        for ((number, shape), shift) in (0u8..).zip(image.header.shapes()).zip(shifts) {
+            let layer = Layer::cut(&mut rows, shape).ok_or(ImageError::Truncated)?;
+            layer.check(number, shape, shift.unwrap_or(0), padding_bias(shift.is_none()))?;
         }
         Ok(image)
     }
@@ -240,24 +243,9 @@ impl<'a> PolicyImage<'a> {
         &self.header
     }
 
-    fn layers(&self) -> impl Iterator<Item = Layer<'a>> + '_ {
-        let shifts = self.header.hidden.iter().map(|layer| layer.shift).chain([0]);
-        self.header.shapes().zip(shifts).scan(self.parameters, |rest, (shape, shift)| {
-            let (rows, tail) = rest.split_at_checked(shape.rows())?;
-            *rest = tail;
-            Some(Layer::new(rows, shape, shift))
-        })
-    }
-
-    /// The hidden layers, first to last.
-    pub(super) fn hidden(&self) -> impl Iterator<Item = Layer<'a>> + '_ {
-        self.layers().take(self.header.hidden.len())
-    }
-
-    /// The layer that makes the logits.
-    pub(super) fn head_layer(&self) -> Layer<'a> {
-        let nothing = Layer::new(&[], Shape { inputs: 0, outputs: 0 }, 0);
-        self.layers().last().unwrap_or(nothing)
+    /// All parameters, layer after layer: [`Layer::cut`] takes them apart.
+    pub(super) const fn parameters(&self) -> &'a [Row] {
+        self.parameters
     }
 
     /// The examples carried by the image.

@@ -54,3 +54,4 @@ pub mod supervisor;
 pub mod telemetry;
 pub mod time;
 pub mod units;
+pub mod wire;

@@ -5,6 +5,7 @@ use crate::division::divide;
 use crate::telemetry::{Measurement, Telemetry};
 use crate::time::{Duration, Instant};
 use crate::units::MilliCelsius;
+use crate::wire::wire;
 use core::fmt;
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,22 @@ pub enum Feature {
     BatchSize,
 }
 
+wire!(enum Feature {
+    0 => Temperature,
+    1 => TemperatureSlope,
+    2 => FanPwm,
+    3 => OfferedLoad,
+    4 => Queue,
+    5 => Power,
+    6 => DecodeClock,
+    7 => Depth,
+    8 => Response,
+    9 => Entropy,
+    10 => PrefillIndex,
+    11 => DecodeIndex,
+    12 => BatchSize,
+});
+
 /// One feature and the values that map to -1 and to 1; values outside saturate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeatureRange {
@@ -60,6 +77,8 @@ pub struct FeatureRange {
     /// Maps to 1.
     pub high: i32,
 }
+
+wire!(struct FeatureRange { feature, low, high });
 
 impl FeatureRange {
     /// Maps a raw value to `-ONE..=ONE`, rounding half up, saturating at the ends.

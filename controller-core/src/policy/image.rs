@@ -10,6 +10,7 @@ use super::layer::{Layer, Shape, padding_bias};
 use crate::action::{Action, ActionSpace, KNOBS, Knob};
 use crate::observation::{FEATURES_VERSION, Layout, MAX_FEATURES, Observation, check_layout};
 use crate::reward::Variant;
+use crate::wire::{from_bytes, wire};
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,8 @@ pub struct LayerShape {
     pub shift: u8,
 }
 
+wire!(struct LayerShape { units, shift });
+
 /// How the last layer's logits are cut into heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Heads {
@@ -55,6 +58,8 @@ pub enum Heads {
     /// One head per knob, in knob order.
     Factored,
 }
+
+wire!(enum Heads { 0 => Joint, 1 => Factored });
 
 /// Where a policy comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +73,8 @@ pub struct Provenance {
     /// Policy updates made.
     pub updates: u32,
 }
+
+wire!(struct Provenance { method, environment, seed, updates });
 
 /// The self-description of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +98,8 @@ pub struct Header {
     /// Number of golden examples at the end of the image.
     pub goldens: u16,
 }
+
+wire!(struct Header { name, observation, actions, hidden, heads, logit_bits, reward, provenance, goldens });
 
 impl Header {
     /// Number of logits of the last layer.
@@ -212,10 +221,7 @@ impl<'a> PolicyImage<'a> {
         let [_, _, _, _, _, _, h0, h1, _, _, _, _, s0, s1, s2, s3, ..] = *prefix;
         let header_len = usize::from(u16::from_le_bytes([h0, h1]));
         let header_bytes = body.get(..header_len).ok_or(ImageError::Truncated)?;
-        let (header, rest) = postcard::take_from_bytes::<Header>(header_bytes).map_err(|_| ImageError::Header)?;
-        if !rest.is_empty() {
-            return Err(ImageError::Header);
-        }
+        let header: Header = from_bytes(header_bytes).ok_or(ImageError::Header)?;
         header.check()?;
         let found = u32::from_le_bytes([s0, s1, s2, s3]);
         let expected = schema_hash(&header);

@@ -22,6 +22,7 @@ pub mod step;
 pub mod unified;
 
 use crate::division::divide;
+use crate::wire::wire;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,8 @@ pub enum Variant {
     /// [`early_exit`].
     EarlyExit,
 }
+
+wire!(enum Variant { 0 => Unified, 1 => Service, 2 => Step, 3 => EarlyExit });
 
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,6 +77,8 @@ pub struct Components {
     pub quality: i32,
 }
 
+wire!(struct Components { efficiency, response, temperature, power, quality });
+
 /// A reward: its variant, its components and their sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reward {
@@ -84,6 +89,8 @@ pub struct Reward {
     /// Their sum, in millionths, saturating.
     pub total: i32,
 }
+
+wire!(struct Reward { variant, components, total });
 
 impl Reward {
     fn new(variant: Variant, components: Components) -> Self {

@@ -1,28 +1,26 @@
-//! What firmware of the controller links, and nothing of a board or an application: the shipped
+//! What a product links of the controller, and nothing of a board or an application: the shipped
 //! policy, the controller that decides and settles turns, and the protocol in both directions.
 //! `./x firmware` measures this image and searches it for what must not be there: a way to panic,
 //! floating point, an allocator. It prints nothing, because formatting would bring the first of
-//! them in; the exit code says whether a turn went as it should.
+//! them in; the exit code says whether the policy was accepted and a greeting answered.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-use controller_core::action::Setting;
 use controller_core::control::Controller;
 use controller_core::governor::Learned;
-use controller_core::policy::{Policy, PolicyImage};
+use controller_core::policy::{Policy, PolicyImage, schema_hash};
 use controller_core::protocol::{
-    Configuration, Decoder, EncodeError, InCharge, Identity, LinkCounters, LoopCounters, Order, REPLY_FRAME, REQUEST_FRAME,
-    REQUEST_LEN, Refusal, Reply, Request, Safety, Status, Tag, encode,
+    Configuration, Decoder, Identity, InCharge, LinkCounters, LoopCounters, Order, REPLY_FRAME, REQUEST_LEN, Refusal,
+    Reply, Request, Safety, Status, UploadRefusal, checksum, encode,
 };
-use controller_core::supervisor::{FallbackRule, Limits};
-use controller_core::telemetry::{Measurement, Reading, Telemetry};
-use controller_core::time::Instant;
-use controller_core::units::{KiloHertz, MilliCelsius};
 use core::hint::black_box;
-use firmware_sim::synthetic::{comparison, reward};
+use heapless::{String, Vec};
 
 const IMAGE: &[u8] = include_bytes!("../../../models/policies/service.elp");
 
-/// A microcontroller that answers its host.
+/// The greeting of `docs/wire-format.md`.
+const GREETING: &[u8] = &[0x00, 0x03, 0x01, 0x07, 0x01, 0x01, 0x01, 0x05, 0x16, 0xae, 0xbe, 0xc8, 0x00];
+
+/// All that is kept from one byte of the line to the next: the RAM of this firmware.
 struct Device {
     decoder: Decoder<REQUEST_LEN>,
     controller: Option<Controller<Learned<'static>>>,
@@ -39,7 +37,10 @@ impl Device {
         let Self { decoder, controller, reply } = self;
         let received = decoder.push::<Request>(byte)?.ok()?;
         let (tag, order) = (received.tag, received.order);
-        let answer = answer(controller, &received.message).unwrap_or_else(Reply::Refused);
+        let mut answer = answer(controller, received.message).unwrap_or_else(Reply::Refused);
+        if let Reply::Status(status) = &mut answer {
+            status.link = *decoder.counters();
+        }
         if order == Order::Greeting {
             decoder.restart(tag.session);
         }
@@ -47,13 +48,13 @@ impl Device {
     }
 }
 
-fn answer(controller: &mut Option<Controller<Learned<'static>>>, request: &Request<'_>) -> Result<Reply, Refusal> {
+fn answer(controller: &mut Option<Controller<Learned<'static>>>, request: Request<'_>) -> Result<Reply, Refusal> {
     Ok(match request {
         Request::Hello => Reply::Hello(Identity {
-            firmware: heapless::String::new(),
+            firmware: String::new(),
             in_charge: InCharge::Policy,
-            schema: 0,
-            image: 0,
+            schema: policy().map_or(0, |policy| schema_hash(policy.image().header())),
+            image: checksum(IMAGE),
             configured: controller.is_some(),
         }),
         Request::Heartbeat => Reply::Status(Status {
@@ -62,66 +63,80 @@ fn answer(controller: &mut Option<Controller<Learned<'static>>>, request: &Reque
             in_charge: InCharge::Policy,
             supervisor: controller.as_ref().map(|controller| controller.supervisor().state()),
             replacements: 0,
-            link: LinkCounters::default(),
+            link: LinkCounters::default(), // the decoder knows
             timing: LoopCounters::default(),
             next_event: 0,
         }),
         Request::Configure(configuration) => {
-            *controller = Some(configured(configuration).ok_or(Refusal::Configuration)?);
+            *controller = configured(configuration);
+            if controller.is_none() {
+                return Err(Refusal::Configuration);
+            }
             Reply::Acknowledged
         }
         Request::Telemetry { now, telemetry } => {
-            Reply::Decision(controller.as_mut().ok_or(Refusal::NotConfigured)?.step(*now, telemetry))
+            Reply::Decision(controller.as_mut().ok_or(Refusal::NotConfigured)?.step(now, &telemetry))
         }
         Request::Measurement(measurement) => {
-            let controller = controller.as_mut().ok_or(Refusal::NotConfigured)?;
-            Reply::Settled(controller.settle(*measurement).ok_or(Refusal::NoTurn)?)
+            Reply::Settled(controller.as_mut().and_then(|it| it.settle(measurement)).ok_or(Refusal::NoTurn)?)
         }
-        Request::Upload(_) | Request::ReadEvents { .. } => Reply::Received(0),
+        Request::Upload(_) => return Err(Refusal::Upload(UploadRefusal::Storage)),
+        Request::ReadEvents { .. } => Reply::Events { events: Vec::new(), next: 0 },
     })
 }
 
-fn configured(configuration: &Configuration) -> Option<Controller<Learned<'static>>> {
+fn policy() -> Option<Policy<'static>> {
+    Policy::new(PolicyImage::new_checked(black_box(IMAGE)).ok()?).ok()
+}
+
+fn configured(configuration: Configuration) -> Option<Controller<Learned<'static>>> {
     let Configuration { actions, limits, reward, fallback } = configuration;
-    let policy = Policy::new(PolicyImage::new_checked(black_box(IMAGE)).ok()?).ok()?;
-    let governor = Learned::new(policy, actions).ok()?;
-    let controller = Controller::new(governor, actions.clone(), *limits, reward.clone()).ok()?;
+    let governor = Learned::new(policy()?, &actions).ok()?;
+    let controller = Controller::new(governor, actions, limits, reward).ok()?;
     match fallback {
-        Some(rule) => controller.with_fallback(*rule).ok(),
+        Some(rule) => controller.with_fallback(rule).ok(),
         None => Some(controller),
     }
 }
 
+/// Greets the device. Every byte passes through `black_box`: the compiler may assume nothing about
+/// the line, so all that any host could ask for stays in the image.
+fn greeted(device: &mut Device) -> bool {
+    let mut answered = false;
+    for byte in black_box(GREETING) {
+        answered |= black_box(device.take(*byte)).is_some();
+    }
+    answered && policy().is_some()
+}
+
 #[cfg(not(target_os = "none"))]
-fn main() {}
+fn main() -> std::process::ExitCode {
+    if greeted(&mut Device::new()) { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
+}
 
 #[cfg(target_os = "none")]
 mod target {
-    use super::*;
+    use super::{Device, greeted};
+    use core::fmt::Write;
     use core::panic::PanicInfo;
     use cortex_m_semihosting::debug::{EXIT_FAILURE, EXIT_SUCCESS, exit};
+    use cortex_m_semihosting::hio::hstderr;
 
     #[cortex_m_rt::entry]
     fn main() -> ! {
         let device = cortex_m::singleton!(: Device = Device::new());
-        let mut ok = false;
-        if let Some(device) = device {
-            let p = 0xE000_0000 as *const u8;
-            for n in 0..1000 {
-            let byte = black_box(n as u8);
-            if let Some(frame) = device.take(byte) {
-                black_box(frame);
-                ok = true;
-            }
-            }
-        }
+        let status = if device.is_some_and(greeted) { EXIT_SUCCESS } else { EXIT_FAILURE };
         loop {
-            exit(if ok { EXIT_SUCCESS } else { EXIT_FAILURE });
+            exit(status);
         }
     }
 
+    /// Linked only if something can panic, which the search then finds.
     #[panic_handler]
-    fn panic(_: &PanicInfo<'_>) -> ! {
+    fn panic(info: &PanicInfo<'_>) -> ! {
+        if let Ok(mut stderr) = hstderr() {
+            let _ = writeln!(stderr, "footprint: {info}");
+        }
         loop {
             exit(EXIT_FAILURE);
         }

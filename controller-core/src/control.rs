@@ -13,6 +13,7 @@ use crate::reward::{Reward, RewardError, Variant};
 use crate::supervisor::{Fallback, FallbackError, FallbackRule, Limits, LimitsError, State, Supervisor};
 use crate::telemetry::{Measurement, Reading, Telemetry};
 use crate::time::Instant;
+use crate::wire::wire;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,8 @@ pub enum RewardRule {
     /// The reward of the published early-exit code.
     EarlyExit(EarlyExit),
 }
+
+wire!(enum RewardRule { 0 => Service(rule), 1 => Unified(rule), 2 => Step(rule), 3 => EarlyExit(rule) });
 
 impl RewardRule {
     /// Which variant this is.

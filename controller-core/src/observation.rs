@@ -1,9 +1,11 @@
 //! From telemetry to the policy's input: named features, each mapped linearly to a signed integer.
 
 use crate::action::{Action, Setting};
+use crate::division::divide;
 use crate::telemetry::{Measurement, Telemetry};
 use crate::time::{Duration, Instant};
 use crate::units::MilliCelsius;
+use crate::wire::wire;
 use core::fmt;
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
@@ -58,6 +60,22 @@ pub enum Feature {
     BatchShare,
 }
 
+wire!(enum Feature {
+    0 => Temperature,
+    1 => TemperatureSlope,
+    2 => FanPwm,
+    3 => OfferedLoad,
+    4 => Queue,
+    5 => Power,
+    6 => DecodeClock,
+    7 => Depth,
+    8 => Response,
+    9 => Entropy,
+    10 => PrefillIndex,
+    11 => DecodeIndex,
+    12 => BatchSize,
+});
+
 /// One feature and the values that map to -1 and to 1; values outside saturate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FeatureRange {
@@ -68,6 +86,8 @@ pub struct FeatureRange {
     /// Maps to 1.
     pub high: i32,
 }
+
+wire!(struct FeatureRange { feature, low, high });
 
 impl FeatureRange {
     /// Maps a raw value to `-ONE..=ONE`, rounding half up, saturating at the ends.
@@ -188,8 +208,8 @@ impl Observer {
         }
         // Backward Euler: stable for any gap between samples.
         let (dt, tau) = (i128::from(elapsed), i128::from(SLOPE_TIME_CONSTANT.micros()));
-        let step = i128::from(ucelsius - trend.filtered_ucelsius) * dt / (dt + tau);
-        trend.filtered_ucelsius += i64::try_from(step).unwrap_or(0);
+        let step = divide(i128::from(ucelsius - trend.filtered_ucelsius) * dt, dt + tau, 0);
+        trend.filtered_ucelsius += step.unwrap_or(0);
         trend.latest = temperature;
         trend.updated_at = taken_at;
     }

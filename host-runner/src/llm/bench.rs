@@ -6,6 +6,7 @@
 //! both sides; the median and the quartiles of the rounds are reported.
 
 use super::batch::Batch;
+use super::cache::Reads;
 use super::check;
 use super::conformance::{ConformanceError, write_copy};
 use super::ffi::{self, ContextShape, Hidden, Precision, TappedContext};
@@ -312,7 +313,7 @@ impl Ours<'_, '_> {
         let mut kept = vec![Hidden::default(); self.sequences as usize];
         for position in start..=start + drafts {
             fill(batch, self.sequences, position..position + 1);
-            let hidden = self.context.decode_and_keep(batch, depth)?;
+            let hidden = self.context.decode_and_keep(batch, depth, Reads::Exact)?;
             kept.iter_mut().enumerate().for_each(|(nth, kept)| kept.push(hidden, nth));
             for nth in 0..batch.rows().len() {
                 std::hint::black_box(Distribution::of(self.context.tapped_logits(nth)));
@@ -327,7 +328,7 @@ impl Ours<'_, '_> {
                 batch.push(5, position, sequence, true);
             }
         }
-        self.context.resume(batch, &all, self.layers)?;
+        self.context.resume(batch, &all, self.layers, Reads::Exact)?;
         for &row in batch.rows() {
             std::hint::black_box(Distribution::of(self.context.native_logits(row)));
         }

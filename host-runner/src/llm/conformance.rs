@@ -5,6 +5,7 @@
 //! A control compares neighbours, depth `k` with the model of `k + 1` layers, and must find them different.
 
 use super::batch::Batch;
+use super::cache::Reads;
 use super::check::{self, CheckError};
 use super::ffi::{self, ContextShape, Precision, RunError, TappedContext};
 use super::gguf::truncate::{TruncateError, truncate};
@@ -366,9 +367,9 @@ fn resumed(ours: &mut Ours, batch: &mut Batch) -> Result<[Rows; 2], RunError> {
     ours.context.decode(batch)?;
     batch.clear();
     fill(batch, 0, STEPS..STEPS + 4);
-    let hidden = ours.context.decode_and_keep(batch, ours.depth)?.clone();
+    let hidden = ours.context.decode_and_keep(batch, ours.depth, Reads::Exact)?.clone();
     ours.context.truncate(0, STEPS);
-    ours.context.resume(batch, &hidden, ours.layers)?;
+    ours.context.resume(batch, &hidden, ours.layers, Reads::Exact)?;
     let found = native(ours, batch);
     ours.context.truncate(0, STEPS);
     ours.context.decode(batch)?;

@@ -118,12 +118,6 @@ pub enum EngineError {
         /// Index of the request.
         request: usize,
     },
-    /// Only some layers of the prompt have been run.
-    #[error("the prompts were read at depth {layers}; read them at full depth, which decides in the end")]
-    NeedsFullDepth {
-        /// Layers that have run.
-        layers: u32,
-    },
     /// Drafts or probes at a depth that cannot be less than all.
     #[error("{what} at depth {asked} is not possible; choose 1 to {limit}")]
     PartialDepth {

@@ -1,6 +1,6 @@
 //! Reading the prompts of a batch.
 
-use super::engine::Engine;
+use super::engine::{Engine, Rows};
 use super::error::EngineError;
 use super::request::{Depth, Prompt, Request, Sampling, TokenId};
 use super::sequence::Sequence;
@@ -118,6 +118,14 @@ impl<'model> Engine<'model> {
     fn read(&mut self, sequences: &mut [Sequence], layers: u32) -> Result<u32, EngineError> {
         sequences.sort_by_key(|sequence| std::cmp::Reverse(sequence.prompt.len()));
         self.context().clear();
+        if self.options.rows == Rows::Alone {
+            let mut steps = 0;
+            for (sequence, id) in sequences.iter_mut().zip(0..) {
+                sequence.depth = layers;
+                steps += self.read_one(sequence, id)?;
+            }
+            return Ok(steps);
+        }
         let (mut done, mut steps) = (0, 0);
         loop {
             let active = sequences.partition_point(|sequence| sequence.prompt.len() > done);

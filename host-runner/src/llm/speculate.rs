@@ -10,6 +10,7 @@
 //! Several tokens at once are summed in another order than one by one, in llama.cpp as everywhere, so a logit may differ
 //! in its last bits, and a tie within them may fall the other way.
 
+use super::cache::Reads;
 use super::decode::DecodeReport;
 use super::engine::Engine;
 use super::error::EngineError;
@@ -92,10 +93,10 @@ impl Drafter {
 }
 
 impl Prefilled<'_, '_> {
-    /// Decodes like [`Prefilled::decode`], with drafts. The prompts must have been read at full depth.
+    /// Decodes like [`Prefilled::decode`], with drafts. All the layers that read the prompts check.
     pub fn speculate(self, drafter: &mut Drafter, stop: &AtomicBool) -> Result<DecodeReport, EngineError> {
         let Speculation { draft_layers, draft_tokens, always } = drafter.speculation;
-        let layers = self.engine.full_depth(self.layers)?;
+        let layers = self.layers;
         if !(1..layers).contains(&draft_layers) {
             return Err(EngineError::PartialDepth { what: "drafting", asked: draft_layers, limit: layers - 1 });
         }
@@ -105,18 +106,19 @@ impl Prefilled<'_, '_> {
             return Err(EngineError::RunLimit { what: "drafts", asked: draft_tokens, limit });
         }
         let Drafter { payoff, statistics, .. } = drafter;
-        self.run(stop, |engine, running| {
+        self.run(stop, |engine, running, first| {
             let started = Instant::now();
             let room = running.iter().map(Sequence::remaining).min().unwrap_or(0);
             let drafts = (draft_tokens as usize).min(room.saturating_sub(1));
             if drafts == 0 || (!always && payoff.next() == Next::Plain) {
-                engine.step(running, layers)?;
+                engine.step(running, first, layers)?;
                 statistics.plain_steps += 1;
                 payoff.plain(started.elapsed(), running.len());
                 return Ok(());
             }
             let moved = engine.context().moved();
-            let tokens = engine.round(running, draft_layers, drafts, statistics)?;
+            let depths = Depths { draft: draft_layers, check: layers };
+            let tokens = engine.round(running, first, depths, drafts, statistics)?;
             statistics.repeated += engine.context().moved() - moved;
             if !always {
                 payoff.round(started.elapsed(), tokens);
@@ -126,24 +128,27 @@ impl Prefilled<'_, '_> {
     }
 }
 
-impl Engine<'_> {
-    /// `layers` if that is all of them.
-    pub(super) fn full_depth(&self, layers: u32) -> Result<u32, EngineError> {
-        if layers == self.model.n_layer() { Ok(layers) } else { Err(EngineError::NeedsFullDepth { layers }) }
-    }
+/// Layers that draft, and layers that check.
+#[derive(Clone, Copy)]
+struct Depths {
+    draft: u32,
+    check: u32,
+}
 
+impl Engine<'_> {
     /// Drafts, checks, and returns the number of new tokens of all sequences together.
     fn round(
         &mut self,
         running: &mut [Sequence],
-        draft_layers: u32,
+        first: u32,
+        depths: Depths,
         drafts: usize,
         statistics: &mut Statistics,
     ) -> Result<usize, EngineError> {
-        let (fed, hidden) = self.draft(running, draft_layers, drafts)?;
+        let (fed, hidden) = self.draft(running, first, depths.draft, drafts)?;
         self.batch.clear();
         let mut all = Hidden::default();
-        for ((id, sequence), (fed, hidden)) in (0..).zip(&*running).zip(fed.iter().zip(&hidden)) {
+        for ((id, sequence), (fed, hidden)) in (first..).zip(&*running).zip(fed.iter().zip(&hidden)) {
             let (_, start) = sequence.next();
             self.context().truncate(id, start);
             for (&token, position) in fed.iter().zip(start..) {
@@ -151,13 +156,13 @@ impl Engine<'_> {
             }
             all.extend(hidden);
         }
-        let layers = self.model.n_layer();
-        self.go_on(&all, layers)?;
+        let layers = depths.check;
+        self.go_on(&all, layers, Reads::Exact)?;
 
         let before: usize = running.iter().map(|sequence| sequence.entropies.len()).sum();
-        for ((id, sequence), fed) in (0..).zip(&mut *running).zip(&fed) {
+        for ((nth, sequence), fed) in (0..).zip(&mut *running).zip(&fed) {
             let (_, start) = sequence.next();
-            let rows = id as usize * fed.len()..;
+            let (id, rows) = (first + nth, nth as usize * fed.len()..);
             // The whole model says what follows each token that was fed. Behind a wrong draft nothing counts.
             for (row, (position, draft)) in rows.zip((start + 1..).zip(fed[1..].iter().map(Some).chain([None]))) {
                 let token = self.choose_for(sequence, row, layers)?;
@@ -180,6 +185,7 @@ impl Engine<'_> {
     fn draft(
         &mut self,
         running: &[Sequence],
+        first: u32,
         draft_layers: u32,
         drafts: usize,
     ) -> Result<(Vec<Vec<TokenId>>, Vec<Hidden>), EngineError> {
@@ -187,12 +193,12 @@ impl Engine<'_> {
         let mut hidden = vec![Hidden::default(); running.len()];
         for step in 0..=drafts {
             self.batch.clear();
-            for ((id, sequence), fed) in (0..).zip(running).zip(&fed) {
+            for ((id, sequence), fed) in (first..).zip(running).zip(&fed) {
                 let position = sequence.next().1 + u32::try_from(step).unwrap_or(u32::MAX);
                 // The last draft is checked like the others, but nothing is drafted behind it.
                 self.batch.push(fed[step], position, id, step < drafts);
             }
-            let kept = self.stop_behind(draft_layers)?;
+            let kept = self.stop_behind(draft_layers, Reads::Exact)?;
             for (nth, hidden) in hidden.iter_mut().enumerate() {
                 hidden.push(kept, nth);
             }

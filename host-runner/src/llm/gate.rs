@@ -93,7 +93,11 @@ impl Prefilled<'_, '_> {
         let layers = self.layers;
         let below = gate.second.unwrap_or(layers);
         if gate.second.is_some() && !(2..layers).contains(&below) {
-            return Err(EngineError::PartialDepth { what: "a second probe", asked: below, limit: layers.saturating_sub(1) });
+            return Err(EngineError::PartialDepth {
+                what: "a second probe",
+                asked: below,
+                limit: layers.saturating_sub(1),
+            });
         }
         if !(1..below).contains(&gate.first) {
             return Err(EngineError::PartialDepth { what: "a probe", asked: gate.first, limit: below - 1 });

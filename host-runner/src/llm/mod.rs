@@ -57,4 +57,4 @@ pub use prefill::{PrefillReport, Prefilled};
 pub use request::{Depth, Prompt, Request, Sampling, TokenId};
 pub use sequence::StopReason;
 pub use session::{Session, Ticket};
-pub use speculate::{Drafter, Speculation, Statistics};
+pub use speculate::{Drafter, Price, Speculation, Statistics};

@@ -12,15 +12,17 @@
 
 use super::cache::Reads;
 use super::decode::DecodeReport;
-use super::engine::Engine;
+use super::engine::{Engine, Pass};
 use super::error::EngineError;
 use super::ffi::Hidden;
 use super::payoff::{Next, Payoff};
 use super::prefill::Prefilled;
 use super::request::TokenId;
 use super::sequence::Sequence;
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How to draft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,10 +35,28 @@ pub struct Speculation {
     pub always: bool,
 }
 
+/// What runs of the model cost, where the clock of this machine is not the one that counts.
+#[derive(Clone)]
+pub struct Price(Arc<dyn Fn(Pass) -> Duration + Send + Sync>);
+
+impl Price {
+    /// A run costs what `price` says.
+    pub fn new(price: impl Fn(Pass) -> Duration + Send + Sync + 'static) -> Self {
+        Self(Arc::new(price))
+    }
+}
+
+impl fmt::Debug for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Price")
+    }
+}
+
 /// Drafts over any number of batches, and remembers whether it pays.
 #[derive(Debug, Clone)]
 pub struct Drafter {
     speculation: Speculation,
+    price: Option<Price>,
     payoff: Payoff,
     statistics: Statistics,
 }
@@ -70,7 +90,19 @@ impl Drafter {
     /// A drafter that has seen nothing yet.
     #[must_use]
     pub fn new(speculation: Speculation) -> Self {
-        Self { speculation, payoff: Payoff::default(), statistics: Statistics::default() }
+        Self { speculation, price: None, payoff: Payoff::default(), statistics: Statistics::default() }
+    }
+
+    /// A drafter that judges by the price of runs instead of by this machine's clock: the same runs, the same judgement.
+    #[must_use]
+    pub fn priced(speculation: Speculation, price: Price) -> Self {
+        Self { price: Some(price), ..Self::new(speculation) }
+    }
+
+    /// How it drafts.
+    #[must_use]
+    pub fn speculation(&self) -> Speculation {
+        self.speculation
     }
 
     /// What came of the drafts so far.
@@ -105,15 +137,19 @@ impl Prefilled<'_, '_> {
         if !(1..=limit).contains(&draft_tokens) {
             return Err(EngineError::RunLimit { what: "drafts", asked: draft_tokens, limit });
         }
-        let Drafter { payoff, statistics, .. } = drafter;
+        let Drafter { payoff, statistics, price, .. } = drafter;
         self.run(stop, |engine, running, first| {
-            let started = Instant::now();
+            let (started, passes) = (Instant::now(), engine.passes.len());
+            let cost = |engine: &Engine| match &*price {
+                None => started.elapsed(),
+                Some(Price(price)) => engine.passes[passes..].iter().map(|&pass| price(pass)).sum(),
+            };
             let room = running.iter().map(Sequence::remaining).min().unwrap_or(0);
             let drafts = (draft_tokens as usize).min(room.saturating_sub(1));
             if drafts == 0 || (!always && payoff.next() == Next::Plain) {
                 engine.step(running, first, layers)?;
                 statistics.plain_steps += 1;
-                payoff.plain(started.elapsed(), running.len());
+                payoff.plain(cost(engine), running.len());
                 return Ok(());
             }
             let moved = engine.context().moved();
@@ -121,7 +157,7 @@ impl Prefilled<'_, '_> {
             let tokens = engine.round(running, first, depths, drafts, statistics)?;
             statistics.repeated += engine.context().moved() - moved;
             if !always {
-                payoff.round(started.elapsed(), tokens);
+                payoff.round(cost(engine), tokens);
             }
             Ok(())
         })

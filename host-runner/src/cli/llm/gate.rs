@@ -114,7 +114,8 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     };
     let mut engine = Engine::new(&model, &options)?;
     let ways = if arguments.propagate { &[Deeper::Resumed, Deeper::Propagated][..] } else { &[Deeper::Resumed] };
-    let settings = arguments.thresholds.iter().flat_map(|&threshold| ways.iter().map(move |&deeper| (threshold, deeper)));
+    let settings =
+        arguments.thresholds.iter().flat_map(|&threshold| ways.iter().map(move |&deeper| (threshold, deeper)));
     let course = |(threshold, deeper)| Course { threshold, deeper, ..Course::default() };
     let mut courses: Vec<Course> = settings.map(course).collect();
     let bar = progress_bar((requests.len() * (1 + courses.len())) as u64)?;

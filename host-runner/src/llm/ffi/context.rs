@@ -272,13 +272,7 @@ impl<'model> TappedContext<'model> {
 
     /// The one place that starts llama.cpp's graph, and so the callback; and the one that asks the ledger of the cache
     /// before. `depths` says for each token down to which layer it reads.
-    fn run_each(
-        &mut self,
-        batch: &mut Batch,
-        orders: &Orders,
-        depths: &[u32],
-        reads: Reads,
-    ) -> Result<(), RunError> {
+    fn run_each(&mut self, batch: &mut Batch, orders: &Orders, depths: &[u32], reads: Reads) -> Result<(), RunError> {
         let end = orders.end.map_or(self.n_layer, |end| end + 1);
         let (ran, written) = match (orders.spread_to, orders.from) {
             (Some(depth), Some(from)) => (from.layers, depth),

@@ -45,7 +45,9 @@ pub enum GraphError {
         tokens: usize,
     },
     /// Keys and values were not written where they should be.
-    #[error("the graph writes keys and values {found} times in {expected} layers, not twice in each; this llama.cpp or model type is not supported")]
+    #[error(
+        "the graph writes keys and values {found} times in {expected} layers, not twice in each; this llama.cpp or model type is not supported"
+    )]
     Writes {
         /// Writes that came by.
         found: u32,

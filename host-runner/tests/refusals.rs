@@ -2,11 +2,14 @@
 
 mod support;
 
+use host_runner::llm::depths::Question;
 use host_runner::llm::gguf::writer::{Kind, Writer};
 use host_runner::llm::gguf::{GgufError, Header};
 use host_runner::llm::prompt::{self, PromptError};
+use host_runner::llm::random::Architecture;
 use host_runner::llm::{
-    Depth, Engine, EngineError, EngineOptions, Model, ModelError, ModelOptions, Prompt, Request, Sampling,
+    Deeper, Depth, Drafter, Engine, EngineError, EngineOptions, Gate, Model, ModelError, ModelOptions, Prompt, Request,
+    Sampling, Speculation,
 };
 use proptest::prelude::*;
 use std::path::Path;
@@ -26,6 +29,7 @@ const SMALL: Shape = Shape {
     seed: 1,
     chat_template: None,
     kind: Kind::F32,
+    architecture: Architecture::Llama,
 };
 
 fn load_bytes(zoo: &Zoo, bytes: &[u8]) -> Result<Model, ModelError> {
@@ -114,7 +118,10 @@ fn models_that_cannot_run() {
         bytes
     };
     let refused = |file: Vec<u8>| load_bytes(&zoo, &file);
-    assert_refused!(refused(described("gemma3", Some(2), true, "gpt2")), ModelError::Architecture { .. });
+    assert_refused!(refused(described("t5", Some(2), true, "gpt2")), ModelError::Architecture { .. });
+    assert_refused!(refused(described("", Some(2), true, "gpt2")), ModelError::Architecture { .. });
+    // Its own keys are those that count.
+    assert_refused!(refused(described("gemma3", Some(2), true, "gpt2")), ModelError::LayerCount { found: 0, .. });
     assert_refused!(refused(described("llama", Some(0), true, "gpt2")), ModelError::LayerCount { found: 0, .. });
     assert_refused!(refused(described("llama", Some(513), true, "gpt2")), ModelError::LayerCount { found: 513, .. });
     assert_refused!(refused(described("llama", None, true, "gpt2")), ModelError::LayerCount { found: 0, .. });
@@ -128,6 +135,44 @@ fn models_that_cannot_run() {
     let at = file.windows(key.len()).position(|window| window == key).unwrap() + key.len();
     file[at] = 3;
     assert_refused!(refused(file), ModelError::Refused { .. });
+}
+
+/// Models of other families run as a whole, by llama.cpp alone; what needs exits is refused by name.
+#[test]
+fn other_architectures_run_at_full_depth() {
+    let zoo = Zoo::new();
+    let model = zoo.model(&Shape { architecture: Architecture::Qwen2, ..SMALL }, 2);
+    assert_eq!((model.architecture(), model.n_layer(), model.context_train()), ("qwen2", 2, 512));
+    let options = EngineOptions { max_batch: 2, sequence_tokens: 64, ..EngineOptions::default() };
+    let mut engine = Engine::new(&model, &options).unwrap();
+    let requests = [Request::greedy("hello", 9), Request::greedy("hello hello", 4)];
+    let go_on = AtomicBool::new(false);
+    let answers = engine.prefill(&requests, Depth::Full).unwrap().decode(&go_on).unwrap().answers;
+    assert_eq!(answers.iter().map(|answer| answer.tokens.len()).collect::<Vec<_>>(), [9, 4]);
+    // All layers by number is the same.
+    let again = engine.prefill(&requests, Depth::Layers(2)).unwrap().decode(&go_on).unwrap().answers;
+    assert_eq!(again, answers);
+    // Sequences come and go too.
+    let mut session = engine.session();
+    let tickets = requests.each_ref().map(|request| session.submit(request, Depth::Full).unwrap());
+    let mut texts = std::collections::HashMap::new();
+    while texts.len() < 2 {
+        texts.extend(session.step().unwrap().into_iter().map(|(ticket, answer)| (ticket, answer.tokens)));
+    }
+    assert_eq!(tickets.map(|ticket| texts[&ticket].clone()).to_vec(), [&answers[0].tokens[..], &answers[1].tokens]);
+
+    let named = |error: EngineError| {
+        let text = error.to_string();
+        assert!(matches!(error, EngineError::NoExits(_)), "{text}");
+        assert!(text.contains("\"qwen2\"") && text.contains("runs at full depth, 2 layers"), "{text}");
+    };
+    named(engine.prefill(&requests, Depth::Layers(1)).err().unwrap());
+    let mut drafter = Drafter::new(Speculation { draft_layers: 1, draft_tokens: 2, always: true });
+    named(engine.prefill(&requests, Depth::Full).unwrap().speculate(&mut drafter, &go_on).unwrap_err());
+    let gate = Gate { first: 1, second: None, threshold: 0.1, max_pending: 4, deeper: Deeper::Resumed };
+    named(engine.prefill(&requests, Depth::Full).unwrap().decode_gated(&gate, &go_on).unwrap_err());
+    let questions = requests.map(|request| Question { request, phrase: None });
+    named(engine.depth_quality(&questions, &go_on, |_| ()).unwrap_err());
 }
 
 /// Found by feeding 8,000 damaged files to llama.cpp: what aborts or panics there must be refused here.

@@ -106,6 +106,7 @@ const PROMPT: u32 = 32;
 /// Measures the model at `path`. `note` hears what is being done.
 pub fn bench(path: &Path, options: &BenchOptions, mut note: impl FnMut(&str)) -> Result<BenchReport, ConformanceError> {
     let model = Model::load(path, &ModelOptions::default())?;
+    model.require_exits()?;
     let header = Header::open(path).map_err(|source| ModelError::File { path: path.into(), source })?;
     let layers = model.n_layer();
     for &depth in &options.depths {

@@ -9,7 +9,7 @@ use super::cache::Reads;
 use super::check::{self, CheckError};
 use super::ffi::{self, ContextShape, Precision, RunError, TappedContext};
 use super::gguf::truncate::{TruncateError, truncate};
-use super::model::{Model, ModelError, ModelOptions};
+use super::model::{Model, ModelError, ModelOptions, NoExits};
 use super::native::NativeContext;
 use super::request::TokenId;
 use std::fs::File;
@@ -92,6 +92,9 @@ pub enum ConformanceError {
     /// The model cannot be loaded.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The model has no exits to prove.
+    #[error(transparent)]
+    NoExits(#[from] NoExits),
     /// A truncated copy cannot be made.
     #[error("{}: {source}", path.display())]
     Truncate {
@@ -143,6 +146,7 @@ pub fn compare(
     threads: u32,
 ) -> Result<Vec<Comparison>, ConformanceError> {
     let model = Model::load(path, &ModelOptions::default())?;
+    model.require_exits()?;
     let layers = model.n_layer();
     let depths = depths.unwrap_or_else(|| usual_depths(layers));
     if *depths.start() == 0 || depths.is_empty() || *depths.end() > layers {

@@ -96,7 +96,8 @@ pub struct Engine<'model> {
 }
 
 impl<'model> Engine<'model> {
-    /// Allocates the memory and checks, by running the model on a few tokens, that early exits give what they should.
+    /// Allocates the memory and checks, by running the model on a few tokens, that early exits give what they should. A
+    /// model of another architecture than Llama is not checked: it runs as a whole, by llama.cpp alone.
     pub fn new(model: &'model Model, options: &EngineOptions) -> Result<Self, EngineError> {
         let EngineOptions { max_batch, sequence_tokens, prefill_tokens, threads, precision, rows: _ } = *options;
         if !(1..=MAX_BATCH).contains(&max_batch) {
@@ -117,7 +118,9 @@ impl<'model> Engine<'model> {
         let mut context =
             TappedContext::new(model, shape).map_err(|_| EngineError::Context { reason: ffi::last_error() })?;
         let mut batch = Batch::new(batch_tokens);
-        check::run(&mut context, &mut batch, model, max_batch)?;
+        if model.require_exits().is_ok() {
+            check::run(&mut context, &mut batch, model, max_batch)?;
+        }
         let options = EngineOptions { prefill_tokens: batch_tokens, ..*options };
         Ok(Self { model, options, batch, context, layers: model.n_layer(), passes: Vec::new(), watcher: None })
     }
@@ -144,7 +147,8 @@ impl<'model> Engine<'model> {
         let layers = self.model.n_layer();
         match depth {
             Depth::Full => Ok(layers),
-            Depth::Layers(asked) if (1..=layers).contains(&asked) => Ok(asked),
+            Depth::Layers(asked) if asked == layers => Ok(asked),
+            Depth::Layers(asked) if (1..layers).contains(&asked) => Ok(self.model.require_exits().map(|()| asked)?),
             Depth::Layers(asked) => Err(EngineError::Depth { asked, layers }),
         }
     }

@@ -3,6 +3,7 @@
 use super::check::CheckError;
 use super::engine::MAX_BATCH;
 use super::ffi::RunError;
+use super::model::NoExits;
 
 /// Why an engine could not be made, or a batch not be run.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +64,9 @@ pub enum EngineError {
         /// Layers of the model.
         layers: u32,
     },
+    /// Less than all layers of a model whose graph is not known.
+    #[error(transparent)]
+    NoExits(#[from] NoExits),
     /// A prompt without a token.
     #[error("request {request} has an empty prompt; give it at least one token")]
     EmptyPrompt {

@@ -91,6 +91,7 @@ impl Prefilled<'_, '_> {
     /// Decodes like [`Prefilled::decode`], each token as deep as it needs, at most as deep as the prompts were read.
     pub fn decode_gated(self, gate: &Gate, stop: &AtomicBool) -> Result<GateReport, EngineError> {
         let layers = self.layers;
+        self.engine.model.require_exits()?;
         let below = gate.second.unwrap_or(layers);
         if gate.second.is_some() && !(2..layers).contains(&below) {
             return Err(EngineError::PartialDepth {

@@ -1,4 +1,4 @@
-//! Runs Llama models on llama.cpp, as deep as the caller likes.
+//! Runs Llama models on llama.cpp, as deep as the caller likes, and other models as a whole.
 //!
 //! ```text
 //! Model::load ──> Engine::new ──> prefill(requests, depth) ──> Prefilled ──> decode        ──> DecodeReport
@@ -52,7 +52,7 @@ pub use engine::{ChosenToken, Engine, EngineOptions, Pass, Rows};
 pub use error::EngineError;
 pub use ffi::{GraphError, Precision};
 pub use gate::{Deeper, Gate, GateReport};
-pub use model::{Model, ModelError, ModelOptions};
+pub use model::{Model, ModelError, ModelOptions, NoExits};
 pub use prefill::{PrefillReport, Prefilled};
 pub use request::{Depth, Prompt, Request, Sampling, TokenId};
 pub use sequence::StopReason;

@@ -1,4 +1,4 @@
-//! A Llama model file in memory.
+//! A model file in memory.
 
 use super::ffi;
 use super::gguf::{GgufError, Header};
@@ -15,13 +15,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// The only architecture whose graph the engine knows.
+/// The only architecture whose graph the engine knows: with it depth is a choice. Others run as a whole.
 const ARCHITECTURE: &str = "llama";
+/// Architectures with an encoder, and those that write no text.
+const NO_DECODER: [&str; 3] = ["t5", "t5encoder", "wavtokenizer-dec"];
 /// llama.cpp's `LLAMA_MAX_LAYERS`; beyond it the process would abort.
 const MAX_LAYERS: u64 = 512;
-
-/// Key of the constant in the norms.
-const NORM_EPSILON: &str = "llama.attention.layer_norm_rms_epsilon";
 
 /// How a model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +47,10 @@ pub enum ModelError {
         /// What is wrong with it.
         source: GgufError,
     },
-    /// Another family of models.
+    /// A model that does not write text token by token over a KV cache.
     #[error(
-        "{} has architecture {found:?}; depth needs \"{ARCHITECTURE}\" (Llama 2 and 3, TinyLlama, SmolLM, Mistral 7B), and this \
-         model still runs at full depth in llama.cpp's own programs",
+        "{} has architecture {found:?} and {flaw}; only models that write text token by token over a cache of keys and values \
+         run here, Llama models at any depth (Llama 2 and 3, TinyLlama, SmolLM, Mistral 7B), others at full depth",
         path.display()
     )]
     Architecture {
@@ -59,13 +58,15 @@ pub enum ModelError {
         path: PathBuf,
         /// What the file says, empty if nothing.
         found: String,
+        /// What it is instead.
+        flaw: &'static str,
     },
     /// No layers, or more than llama.cpp takes.
     #[error("{} says it has {found} layers; 1 to {MAX_LAYERS} are possible, convert the model again", path.display())]
     LayerCount {
         /// The file.
         path: PathBuf,
-        /// `llama.block_count`, 0 if missing.
+        /// `block_count` of the architecture, 0 if missing.
         found: u64,
     },
     /// Only a vocabulary.
@@ -98,6 +99,19 @@ pub enum ModelError {
     },
 }
 
+/// Depth was asked of a model whose graph is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the model has architecture {architecture:?}; depths below full, drafts and gates are known for \"{ARCHITECTURE}\" only, \
+     and this model runs at full depth, {layers} layers"
+)]
+pub struct NoExits {
+    /// What the file says.
+    pub architecture: String,
+    /// All layers.
+    pub layers: u32,
+}
+
 /// llama.cpp itself, initialized once and for the life of the process, with its log routed.
 pub(super) fn backend() -> &'static LlamaBackend {
     static BACKEND: LazyLock<LlamaBackend> = LazyLock::new(|| {
@@ -112,6 +126,7 @@ pub(super) fn backend() -> &'static LlamaBackend {
 pub struct Model {
     llama: LlamaModel,
     path: PathBuf,
+    architecture: String,
     name: String,
     norm_epsilon: f64,
     context_train: u32,
@@ -125,12 +140,31 @@ impl Model {
         let params = LlamaModelParams::default().with_n_gpu_layers(options.gpu_layers);
         let llama = LlamaModel::load_from_file(backend(), path, &params)
             .map_err(|_| ModelError::Refused { path: path.into(), reason: ffi::last_error() })?;
+        let architecture = header.text("general.architecture").unwrap_or_default().to_owned();
+        if llama.is_recurrent() || llama.is_hybrid() {
+            let flaw = "keeps a recurrent state";
+            return Err(ModelError::Architecture { path: path.into(), found: architecture, flaw });
+        }
         let name = header.text("general.name").unwrap_or("unnamed").to_owned();
-        let norm_epsilon = header.float(NORM_EPSILON).unwrap_or_default();
+        let norm_epsilon = header.float(&rms_epsilon(&architecture)).unwrap_or_default();
         // From the header: llama-cpp-2 panics on a length beyond i32.
-        let context_train = header.count("llama.context_length").unwrap_or_default();
+        let context_train = header.count(&format!("{architecture}.context_length")).unwrap_or_default();
         let context_train = u32::try_from(context_train).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs());
-        Ok(Self { llama, path: path.into(), name, norm_epsilon, context_train })
+        Ok(Self { llama, path: path.into(), architecture, name, norm_epsilon, context_train })
+    }
+
+    /// `general.architecture` of the file.
+    #[must_use]
+    pub fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
+    /// Whether depths below full, drafts and gates are possible; the error says what still is.
+    pub fn require_exits(&self) -> Result<(), NoExits> {
+        if self.architecture == ARCHITECTURE {
+            return Ok(());
+        }
+        Err(NoExits { architecture: self.architecture.clone(), layers: self.n_layer() })
     }
 
     /// The file it came from.
@@ -247,10 +281,10 @@ impl Model {
 fn check(header: &Header, path: &Path) -> Result<(), ModelError> {
     let path = || path.to_path_buf();
     let architecture = header.text("general.architecture").unwrap_or_default();
-    if architecture != ARCHITECTURE {
-        return Err(ModelError::Architecture { path: path(), found: architecture.into() });
+    if let Some(flaw) = no_text(header, architecture) {
+        return Err(ModelError::Architecture { path: path(), found: architecture.into(), flaw });
     }
-    let layers = header.count("llama.block_count").unwrap_or(0);
+    let layers = header.count(&format!("{architecture}.block_count")).unwrap_or(0);
     if !(1..=MAX_LAYERS).contains(&layers) {
         return Err(ModelError::LayerCount { path: path(), found: layers });
     }
@@ -260,10 +294,12 @@ fn check(header: &Header, path: &Path) -> Result<(), ModelError> {
         return Err(ModelError::VocabularyOnly { path: path() });
     }
     // Missing, it is refused; negative, it would abort.
-    let epsilon = header.float(NORM_EPSILON).unwrap_or_default();
-    if !(0.0..1.0).contains(&epsilon) {
-        let source = GgufError::Damaged(format!("{NORM_EPSILON} is {epsilon}"));
-        return Err(ModelError::File { path: path(), source });
+    for key in [rms_epsilon(architecture), format!("{architecture}.attention.layer_norm_epsilon")] {
+        let epsilon = header.float(&key).unwrap_or_default();
+        if !(0.0..1.0).contains(&epsilon) {
+            let source = GgufError::Damaged(format!("{key} is {epsilon}"));
+            return Err(ModelError::File { path: path(), source });
+        }
     }
     let kind = header.text("tokenizer.ggml.model").filter(|kind| !matches!(*kind, "none" | "no_vocab"));
     match kind.zip(header.texts("tokenizer.ggml.tokens")) {
@@ -271,6 +307,25 @@ fn check(header: &Header, path: &Path) -> Result<(), ModelError> {
         Some((kind, tokens)) => {
             check_vocabulary(kind, tokens).map_err(|flaw| ModelError::Vocabulary { path: path(), flaw })
         }
+    }
+}
+
+/// Key of the constant in the norms.
+fn rms_epsilon(architecture: &str) -> String {
+    format!("{architecture}.attention.layer_norm_rms_epsilon")
+}
+
+/// Why a model of this header writes no text token by token, if it does not.
+fn no_text(header: &Header, architecture: &str) -> Option<&'static str> {
+    let key = |name: &str| format!("{architecture}.{name}");
+    if architecture.is_empty() {
+        Some("does not say what it is")
+    } else if NO_DECODER.contains(&architecture) || header.has(&key("decoder_start_token_id")) {
+        Some("has an encoder")
+    } else if header.flag(&key("attention.causal")) == Some(false) || header.has(&key("pooling_type")) {
+        Some("reads text without writing any")
+    } else {
+        None
     }
 }
 

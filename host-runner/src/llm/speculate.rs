@@ -129,6 +129,7 @@ impl Prefilled<'_, '_> {
     pub fn speculate(self, drafter: &mut Drafter, stop: &AtomicBool) -> Result<DecodeReport, EngineError> {
         let Speculation { draft_layers, draft_tokens, always } = drafter.speculation;
         let layers = self.layers;
+        self.engine.model.require_exits()?;
         if !(1..layers).contains(&draft_layers) {
             return Err(EngineError::PartialDepth { what: "drafting", asked: draft_layers, limit: layers - 1 });
         }

@@ -115,7 +115,9 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
 /// Three depths from half way up.
 fn usual_depths(path: &std::path::Path) -> anyhow::Result<Vec<u32>> {
     let header = crate::llm::gguf::Header::open(path).with_context(|| path.display().to_string())?;
-    let layers = header.count("llama.block_count").and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
+    let architecture = header.text("general.architecture").unwrap_or_default();
+    let layers =
+        header.count(&format!("{architecture}.block_count")).and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
     let mut depths: Vec<u32> = [9, 12, 15].iter().map(|sixteenths| (layers * sixteenths).div_ceil(16)).collect();
     depths.retain(|depth| (1..layers).contains(depth));
     depths.dedup();

@@ -85,7 +85,16 @@ impl<'a> Job<'a> {
         let image = if learned { read_policy(&options.policy)? } else { Vec::new() };
         let full = profile.actions.depth.last().copied().unwrap_or(1);
         let model = Model::load(&options.model, &ModelOptions::default())?;
-        let quality = quality_beside(&options.model, full)?;
+        if let Err(no_exits) = model.require_exits() {
+            let plain = options.draft.0.is_none() && options.gate.0.is_none() && !options.any_depth;
+            anyhow::ensure!(plain, "{no_exits}; leave out --draft, --gate and --any-depth");
+            note(&no_exits.to_string());
+        }
+        let quality = if model.require_exits().is_ok() {
+            quality_beside(&options.model, full)?
+        } else {
+            Quality::only_full_depth(full)
+        };
         let min_depth = if options.any_depth { 1 } else { quality.floor(full, profile.service.quality_floor) };
         let temperature = match options.limit {
             None => profile.limits.temperature,

@@ -165,6 +165,21 @@ impl Header {
         }
     }
 
+    /// The boolean under `key`, if there is one.
+    #[must_use]
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        match self.metadata.get(key) {
+            Some(Value::Bool(flag)) => Some(*flag),
+            _ => None,
+        }
+    }
+
+    /// Whether there is anything under `key`.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.metadata.contains_key(key)
+    }
+
     /// The strings of the array under `key`, if there is one.
     #[must_use]
     pub fn texts(&self, key: &str) -> Option<&[Box<[u8]>]> {

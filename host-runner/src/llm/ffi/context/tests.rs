@@ -19,6 +19,7 @@ const SHAPE: Shape = Shape {
     seed: 11,
     chat_template: None,
     kind: crate::llm::gguf::writer::Kind::F32,
+    architecture: crate::llm::random::Architecture::Llama,
 };
 
 fn model() -> Model {

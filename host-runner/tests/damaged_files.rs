@@ -70,6 +70,51 @@ const KEYS: [&str; 15] = [
     "general.architecture",
 ];
 
+/// Values that the file does not have, with what llama.cpp might not expect there: numbers, or one of these texts.
+const MORE_KEYS: [(&str, &[&str]); 18] = [
+    (".expert_count", &[]),
+    (".expert_used_count", &[]),
+    (".expert_group_count", &[]),
+    (".expert_group_used_count", &[]),
+    (".nextn_predict_layers", &[]),
+    (".attention.key_length", &[]),
+    (".attention.value_length", &[]),
+    (".attention.sliding_window", &[]),
+    (".attention.clamp_kqv", &[]),
+    (".attention.causal", &[]),
+    (".pooling_type", &[]),
+    (".rope.freq_base", &[]),
+    (".rope.scaling.factor", &[]),
+    (".rope.scaling.type", &["none", "yarn", "longrope", "dynamic", ""]),
+    (".logit_scale", &[]),
+    ("tokenizer.ggml.model", &["gpt2", "bert", "t5", "rwkv", "plamo2", "none", "no_vocab", ""]),
+    ("tokenizer.ggml.pre", &["default", "llama-bpe", "qwen2", "nobody"]),
+    ("tokenizer.ggml.eot_token_id", &[]),
+];
+
+fn push_text(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend((text.len() as u64).to_le_bytes());
+    bytes.extend(text.as_bytes());
+}
+
+/// Adds a value behind the fixed part, and another of a length that keeps the data of the tensors where it belongs.
+fn insert(file: &mut Vec<u8>, key: &str, kind: u32, value: &[u8]) {
+    if let Some(at) = file.windows(key.len()).position(|window| window == key.as_bytes()) {
+        file[at + key.len() - 1] = b'_';
+    }
+    let mut values = Vec::new();
+    push_text(&mut values, key);
+    values.extend(kind.to_le_bytes());
+    values.extend(value);
+    let missing = (values.len() + 8 + 3 + 4 + 8).next_multiple_of(32) - (values.len() + 8 + 3 + 4 + 8);
+    push_text(&mut values, "pad");
+    values.extend(8_u32.to_le_bytes());
+    push_text(&mut values, &" ".repeat(missing));
+    let count = u64::from_le_bytes(file[16..24].try_into().unwrap()) + 2;
+    file[16..24].copy_from_slice(&count.to_le_bytes());
+    file.splice(24..24, values);
+}
+
 /// `SplitMix64`.
 struct Random(u64);
 
@@ -93,13 +138,42 @@ fn damaged(number: u64) -> (Vec<u8>, String) {
     let architecture = if number.is_multiple_of(3) { Architecture::Qwen2 } else { Architecture::Llama };
     let shape = Shape { layers: 2, embd: 32, ff: 32, seed: 1, architecture, ..Shape::default() };
     let mut file = gguf(&shape, 2);
-    let head = file.windows(16).rposition(|window| window.starts_with(b"blk.1.")).unwrap() + 64;
     let mut what = format!("{architecture:?}:");
+    if random.below(3) == 0 {
+        let (key, texts) = MORE_KEYS[random.below(MORE_KEYS.len())];
+        let name = if architecture == Architecture::Llama { "llama" } else { "qwen2" };
+        let key = if key.starts_with('.') { format!("{name}{key}") } else { key.to_owned() };
+        if texts.is_empty() {
+            // As an integer or as a float.
+            let (value, kind) = (VALUES[random.below(VALUES.len())], [4, 4, 4, 6][random.below(4)]);
+            insert(&mut file, &key, kind, &value.to_le_bytes());
+            what += &format!(" {key} of type {kind} is {value:#x}");
+        } else {
+            let text = texts[random.below(texts.len())];
+            let mut value = Vec::new();
+            push_text(&mut value, text);
+            insert(&mut file, &key, 8, &value);
+            what += &format!(" {key} is {text:?}");
+        }
+        if random.below(2) == 0 {
+            return (file, what);
+        }
+    }
+    let head = file.windows(16).rposition(|window| window.starts_with(b"blk.1.")).unwrap() + 64;
     for _ in 0..=random.below(2) {
         let key = KEYS[random.below(KEYS.len())];
         // Behind the key stand the type of the value and the value.
         let behind = file.windows(key.len()).position(|window| window == key.as_bytes()).map(|at| at + key.len());
-        match random.below(8) {
+        match random.below(9) {
+            8 => {
+                let key = b"tokenizer.ggml.token_type";
+                let behind = file.windows(key.len()).position(|window| window == key).map(|at| at + key.len() + 16);
+                let at = behind.map_or(0, |at| at + 4 * random.below(259));
+                if (1..file.len() - 4).contains(&at) {
+                    file[at] = u8::try_from(random.below(9)).unwrap();
+                    what += &format!(" type of a token at {at} is {}", file[at]);
+                }
+            }
             0 => {
                 file.truncate(random.below(file.len()).max(1));
                 what += &format!(" cut to {}", file.len());

@@ -79,6 +79,69 @@ fn drafts_change_nothing() {
     }
 }
 
+/// Another model drafts: the texts are those of the one that checks, whatever the other one thinks.
+#[test]
+fn drafts_of_another_model_change_nothing() {
+    let zoo = Zoo::new();
+    let shape = Shape { layers: 8, ..Shape::default() };
+    // Half of the same model, and a stranger.
+    let (random, half, stranger) =
+        (zoo.model(&shape, 8), zoo.model(&shape, 4), zoo.model(&Shape { seed: 99, ..shape }, 2));
+    let (tiny, quantized) =
+        (tiny(), load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny-llama/tiny-llama-q8_0.gguf"))));
+    let mut sampled = questions(&tiny);
+    for request in &mut sampled {
+        request.sampling = Sampling::Nucleus { temperature: 2.0, top_p: 0.95, seed: 7 };
+    }
+    let cases = [
+        (&random, &half, requests(4, 0)),
+        (&random, &stranger, requests(4, 0)),
+        (&tiny, &quantized, questions(&tiny)),
+        (&tiny, &quantized, sampled),
+    ];
+    for (number, (model, small, batch)) in cases.into_iter().enumerate() {
+        let (mut engine, mut small) = (Engine::new(model, &OPTIONS).unwrap(), Engine::new(small, &OPTIONS).unwrap());
+        let expected = plain(&mut engine, &batch);
+        let draft_layers = small.model().n_layer();
+        for draft_tokens in [1, 4, 9] {
+            let mut drafter = Drafter::new(Speculation { draft_layers, draft_tokens, always: true });
+            let prefilled = engine.prefill(&batch, Depth::Full).unwrap();
+            let answers = prefilled.speculate_with(&mut small, &mut drafter, &GO_ON).unwrap().answers;
+            assert_eq!(texts(&answers), texts(&expected), "case {number}, {draft_tokens} drafts");
+            let acceptance = drafter.statistics().acceptance();
+            assert!(number != 2 || acceptance > 0.9, "a copy in 8 bits is nearly always right: {acceptance}");
+        }
+    }
+    // At less than full depth too, and with what does not fit.
+    let (mut engine, mut small) = (Engine::new(&random, &OPTIONS).unwrap(), Engine::new(&half, &OPTIONS).unwrap());
+    let batch = requests(2, 3);
+    let expected = engine.prefill(&batch, Depth::Layers(6)).unwrap().decode(&GO_ON).unwrap().answers;
+    let mut drafter = Drafter::new(Speculation { draft_layers: 2, draft_tokens: 3, always: true });
+    let answers = engine.prefill(&batch, Depth::Layers(6)).unwrap().speculate_with(&mut small, &mut drafter, &GO_ON);
+    assert_eq!(texts(&answers.unwrap().answers), texts(&expected));
+
+    let mut refused = |small: &Model, options: EngineOptions| {
+        let mut small = Engine::new(small, &options).unwrap();
+        let prefilled = engine.prefill(&batch, Depth::Full).unwrap();
+        prefilled.speculate_with(&mut small, &mut drafter, &GO_ON).unwrap_err()
+    };
+    let other = refused(&tiny, OPTIONS);
+    assert!(matches!(other, EngineError::VocabularySize { ours: 259, .. }), "{other}");
+    let smaller = refused(&half, EngineOptions { max_batch: 1, ..OPTIONS });
+    assert!(matches!(smaller, EngineError::DraftEngine { sequences: 4, tokens: 128 }), "{smaller}");
+    let tokens = zoo.path("other-tokens.gguf");
+    let mut file = support::gguf(&Shape { vocab: 300, ..shape }, 2);
+    let at = file.windows(7).position(|window| window == b"word270").unwrap();
+    file[at..at + 7].copy_from_slice(b"other00");
+    std::fs::write(&tokens, file).unwrap();
+    let words = zoo.model(&Shape { vocab: 300, seed: 3, ..shape }, 2);
+    let mut engine = Engine::new(&words, &OPTIONS).unwrap();
+    let mut small = Engine::new(Box::leak(Box::new(load(&tokens))), &OPTIONS).unwrap();
+    let prefilled = engine.prefill(&batch, Depth::Full).unwrap();
+    let renamed = prefilled.speculate_with(&mut small, &mut drafter, &GO_ON).unwrap_err();
+    assert!(matches!(renamed, EngineError::OtherVocabulary { token: 270, .. }), "{renamed}");
+}
+
 /// The sampler draws once for each token, from the same numbers.
 #[test]
 fn drafts_change_no_draw() {

@@ -4,6 +4,7 @@ use super::check::CheckError;
 use super::engine::MAX_BATCH;
 use super::ffi::RunError;
 use super::model::NoExits;
+use super::request::TokenId;
 
 /// Why an engine could not be made, or a batch not be run.
 #[derive(Debug, thiserror::Error)]
@@ -131,6 +132,36 @@ pub enum EngineError {
         asked: u32,
         /// All but one; or all but one below the second probe.
         limit: u32,
+    },
+    /// A draft model with more or fewer tokens.
+    #[error("the draft model has {theirs} tokens and this one {ours}; take a draft model with the same tokenizer")]
+    VocabularySize {
+        /// Of the draft model.
+        theirs: u32,
+        /// Of this one.
+        ours: u32,
+    },
+    /// A draft model with other tokens.
+    #[error(
+        "token {token} is {theirs:?} to the draft model and {ours:?} to this one; take a draft model with the same tokenizer"
+    )]
+    OtherVocabulary {
+        /// The first that differs.
+        token: TokenId,
+        /// To the draft model.
+        theirs: String,
+        /// To this one.
+        ours: String,
+    },
+    /// The draft model's engine cannot follow.
+    #[error(
+        "the draft model's engine is smaller than this one, which has {sequences} sequences of {tokens} tokens; make it as large"
+    )]
+    DraftEngine {
+        /// Sequences of this one.
+        sequences: u32,
+        /// Tokens of each.
+        tokens: u32,
     },
     /// More tokens in one run than the engine was made for.
     #[error("{asked} {what} are not possible; choose 1 to {limit}, or raise prefill_tokens")]

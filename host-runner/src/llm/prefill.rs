@@ -89,8 +89,9 @@ impl<'model> Engine<'model> {
         }
         if let Sampling::Nucleus { temperature, top_p, .. } = request.sampling {
             let sampling = |parameter, value, range| EngineError::Sampling { request: index, parameter, value, range };
-            if !(temperature.is_finite() && temperature > 0.0) {
-                return Err(sampling("temperature", temperature, "a number above 0"));
+            // Far outside, logits over it are no finite numbers any more, or all the same.
+            if !(1e-3..=1e3).contains(&temperature) {
+                return Err(sampling("temperature", temperature, "0.001 to 1000"));
             }
             if !(top_p > 0.0 && top_p <= 1.0) {
                 return Err(sampling("top_p", top_p, "a number above 0, at most 1"));

@@ -60,8 +60,18 @@ impl Session<'_, '_> {
         running.map(|(_, sequence)| sequence.stop.get_or_insert(StopReason::Cancelled)).is_some()
     }
 
-    /// One token more for every request that has not ended, and the answers of those that have.
+    /// One token more for every request that has not ended, and the answers of those that have. An error ends all
+    /// requests, without answers: some have taken their token by then and some have not. The session goes on, empty.
     pub fn step(&mut self) -> Result<Vec<(Ticket, Answer)>, EngineError> {
+        let stepped = self.try_step();
+        if stepped.is_err() {
+            self.running.clear();
+            self.engine.context().clear();
+        }
+        stepped
+    }
+
+    fn try_step(&mut self) -> Result<Vec<(Ticket, Answer)>, EngineError> {
         let mut answers = self.collect();
         if !self.running.is_empty() {
             let Self { engine, running, .. } = self;

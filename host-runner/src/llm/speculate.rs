@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 /// How to draft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Speculation {
-    /// Layers that draft: at least 1, and not all.
+    /// Layers that draft: at least 1, and not all. Of another model ([`Prefilled::speculate_with`]) at least 1.
     pub draft_layers: u32,
     /// Tokens drafted in a round, at least 1.
     pub draft_tokens: u32,
@@ -127,12 +127,30 @@ impl Drafter {
 impl Prefilled<'_, '_> {
     /// Decodes like [`Prefilled::decode`], with drafts. All the layers that read the prompts check.
     pub fn speculate(self, drafter: &mut Drafter, stop: &AtomicBool) -> Result<DecodeReport, EngineError> {
-        let Speculation { draft_layers, draft_tokens, always } = drafter.speculation;
-        let layers = self.layers;
+        let (draft_layers, layers) = (drafter.speculation.draft_layers, self.layers);
         self.engine.model.require_exits()?;
         if !(1..layers).contains(&draft_layers) {
             return Err(EngineError::PartialDepth { what: "drafting", asked: draft_layers, limit: layers - 1 });
         }
+        let depths = Depths { draft: draft_layers, check: layers };
+        self.speculate_by(drafter, stop, |engine, running, first, drafts, statistics| {
+            let moved = engine.context().moved();
+            let tokens = engine.round(running, first, depths, drafts, statistics)?;
+            statistics.repeated += engine.context().moved() - moved;
+            Ok(tokens)
+        })
+    }
+
+    /// Decodes in rounds, as long as they pay. `round` drafts so many tokens for each sequence, checks them, and returns the
+    /// number of new tokens.
+    pub(super) fn speculate_by(
+        self,
+        drafter: &mut Drafter,
+        stop: &AtomicBool,
+        mut round: impl FnMut(&mut Engine, &mut [Sequence], u32, usize, &mut Statistics) -> Result<usize, EngineError>,
+    ) -> Result<DecodeReport, EngineError> {
+        let Speculation { draft_tokens, always, .. } = drafter.speculation;
+        let layers = self.layers;
         let batch = u32::try_from(self.sequences.len()).unwrap_or(u32::MAX);
         let limit = (self.engine.options.prefill_tokens / batch).saturating_sub(1);
         if !(1..=limit).contains(&draft_tokens) {
@@ -153,10 +171,7 @@ impl Prefilled<'_, '_> {
                 payoff.plain(cost(engine), running.len());
                 return Ok(());
             }
-            let moved = engine.context().moved();
-            let depths = Depths { draft: draft_layers, check: layers };
-            let tokens = engine.round(running, first, depths, drafts, statistics)?;
-            statistics.repeated += engine.context().moved() - moved;
+            let tokens = round(engine, running, first, drafts, statistics)?;
             if !always {
                 payoff.round(cost(engine), tokens);
             }
@@ -193,11 +208,22 @@ impl Engine<'_> {
             }
             all.extend(hidden);
         }
-        let layers = depths.check;
-        self.go_on(&all, layers, Reads::Exact)?;
+        self.go_on(&all, depths.check, Reads::Exact)?;
+        self.accept(running, first, depths.check, &fed, statistics)
+    }
 
+    /// Lets each sequence choose from the logits of what was fed to it, behind `layers`, as long as its choices are the
+    /// drafts; the rest is taken out of the cache. Returns the number of new tokens of all sequences together.
+    pub(super) fn accept(
+        &mut self,
+        running: &mut [Sequence],
+        first: u32,
+        layers: u32,
+        fed: &[Vec<TokenId>],
+        statistics: &mut Statistics,
+    ) -> Result<usize, EngineError> {
         let before: usize = running.iter().map(|sequence| sequence.entropies.len()).sum();
-        for ((nth, sequence), fed) in (0..).zip(&mut *running).zip(&fed) {
+        for ((nth, sequence), fed) in (0..).zip(&mut *running).zip(fed) {
             let (_, start) = sequence.next();
             let (id, rows) = (first + nth, nth as usize * fed.len()..);
             // The whole model says what follows each token that was fed. Behind a wrong draft nothing counts.
@@ -212,7 +238,7 @@ impl Engine<'_> {
         }
         let tokens = running.iter().map(|sequence| sequence.entropies.len()).sum::<usize>() - before;
         statistics.rounds += 1;
-        statistics.drafted += (drafts * running.len()) as u64;
+        statistics.drafted += fed.iter().map(|fed| fed.len() as u64 - 1).sum::<u64>();
         statistics.round_tokens += tokens as u64;
         Ok(tokens)
     }

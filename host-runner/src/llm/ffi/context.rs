@@ -45,8 +45,10 @@ pub enum Precision {
 impl ContextShape {
     /// llama.cpp's parameters for this shape, without a callback.
     pub(in crate::llm) fn params(&self) -> LlamaContextParams {
+        // llama.cpp takes no larger batch than it has cells.
+        let cells = self.sequences.saturating_mul(self.sequence_tokens).max(self.batch_tokens);
         let params = LlamaContextParams::default()
-            .with_n_ctx(NonZeroU32::new(self.sequences.saturating_mul(self.sequence_tokens)))
+            .with_n_ctx(NonZeroU32::new(cells))
             .with_n_seq_max(self.sequences)
             .with_n_batch(self.batch_tokens)
             // One graph per batch: rows of a graph and tokens of a batch are the same then.

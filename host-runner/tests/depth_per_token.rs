@@ -5,12 +5,13 @@
 mod support;
 
 use host_runner::llm::{
-    Answer, Deeper, Depth, Drafter, Engine, EngineError, EngineOptions, Gate, Model, Pass, Precision, Prompt, Request,
-    Rows, Sampling, Speculation, StopReason,
+    Answer, Deeper, Depth, Drafter, Engine, EngineError, EngineOptions, Gate, Model, Pass, Precision, Price, Prompt,
+    Request, Rows, Sampling, Speculation, StopReason,
 };
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use support::{Shape, Zoo, load};
 
 const OPTIONS: EngineOptions = EngineOptions {
@@ -109,7 +110,7 @@ fn drafts_of_another_model_change_nothing() {
             let answers = prefilled.speculate_with(&mut small, &mut drafter, &GO_ON).unwrap().answers;
             assert_eq!(texts(&answers), texts(&expected), "case {number}, {draft_tokens} drafts");
             let acceptance = drafter.statistics().acceptance();
-            assert!(number != 2 || acceptance > 0.9, "a copy in 8 bits is nearly always right: {acceptance}");
+            assert!(number != 2 || acceptance > 0.8, "a copy in 8 bits is nearly always right: {acceptance}");
         }
     }
     // At less than full depth too, and with what does not fit.
@@ -172,6 +173,28 @@ fn drafting_stops_where_it_does_not_pay() {
     let statistics = drafter.statistics();
     assert!(drafter.stopped_after().is_some(), "{statistics:?}, gain {:?}", drafter.gain());
     assert!(statistics.plain_steps > 2 * statistics.rounds, "{statistics:?}");
+}
+
+/// By a price, both ways are compared round by round, whatever the clock of this machine says.
+#[test]
+fn a_price_decides_whether_drafting_goes_on() {
+    let model = tiny();
+    let mut engine = Engine::new(&model, &OPTIONS).unwrap();
+    let batch = questions(&model);
+    let expected = plain(&mut engine, &batch);
+    let mut stopped = |price: fn(Pass) -> Duration| {
+        let speculation = Speculation { draft_layers: 8, draft_tokens: 4, always: false };
+        let mut drafter = Drafter::priced(speculation, Price::new(price));
+        for _ in 0..8 {
+            let prefilled = engine.prefill(&batch, Depth::Full).unwrap();
+            assert_eq!(texts(&prefilled.speculate(&mut drafter, &GO_ON).unwrap().answers), texts(&expected));
+        }
+        assert!(drafter.statistics().rounds >= 12, "{:?}", drafter.statistics());
+        drafter.stopped_after()
+    };
+    // A board where launches count, whatever they carry; and one where each token costs, so that a wrong draft is lost.
+    assert_eq!(stopped(|pass| Duration::from_micros(10 * u64::from(pass.layers))), None);
+    assert_eq!(stopped(|pass| Duration::from_micros(u64::from((2 + pass.layers) * pass.tokens))), Some(12));
 }
 
 const GATE: Gate = Gate { first: 4, second: None, threshold: 0.0, max_pending: 8, deeper: Deeper::Resumed };

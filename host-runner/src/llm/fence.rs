@@ -15,8 +15,10 @@ const MAX_EXPERTS: u64 = 1024;
 /// Architectures with an encoder, and those that write no text.
 const NO_DECODER: [&str; 3] = ["t5", "t5encoder", "wavtokenizer-dec"];
 /// Architectures that rotate a part of each head. All others rotate the whole, and assert it.
-const PARTIAL_ROTATION: [&str; 10] =
-    ["gptneox", "phi2", "phi3", "phimoe", "stablelm", "chatglm", "glm4", "glm4moe", "nemotron", "minicpm3"];
+const PARTIAL_ROTATION: [&str; 9] =
+    ["gptneox", "phi2", "phi3", "phimoe", "stablelm", "chatglm", "glm4", "glm4moe", "nemotron"];
+/// Architectures whose keys and values are compressed together and so differ in length.
+const LATENT_ATTENTION: [&str; 5] = ["deepseek2", "minicpm3", "plm", "glm-dsa", "mistral4"];
 /// Kinds of tokenizer that write any text: `SentencePiece`, byte pairs (two spellings), and T5's unigrams.
 const TOKENIZERS: [&str; 4] = ["llama", "gpt2", "gemma4", "t5"];
 /// `LLAMA_TOKEN_TYPE_BYTE`.
@@ -115,6 +117,9 @@ fn check_numbers(header: &Header, architecture: &str) -> Option<String> {
         return says("expert_group_used_count", &groups_used);
     }
 
+    if LATENT_ATTENTION.contains(&architecture) {
+        return None;
+    }
     let even = count("embedding_length").zip(count("attention.head_count"));
     let even = even.and_then(|(width, heads)| width.checked_div(heads));
     let (keys, values) = (count("attention.key_length").or(even), count("attention.value_length").or(even));

@@ -165,14 +165,21 @@ impl Prefilled<'_, '_> {
             };
             let room = running.iter().map(Sequence::remaining).min().unwrap_or(0);
             let drafts = (draft_tokens as usize).min(room.saturating_sub(1));
-            if drafts == 0 || (!always && payoff.next() == Next::Plain) {
+            // With a price both ways are known without trying the other.
+            let judged = if price.is_some() { payoff.stopped_after().is_some() } else { payoff.next() == Next::Plain };
+            if drafts == 0 || (!always && judged) {
                 engine.step(running, first, layers)?;
                 statistics.plain_steps += 1;
                 payoff.plain(cost(engine), running.len());
                 return Ok(());
             }
+            let sequences = u32::try_from(running.len()).unwrap_or(u32::MAX);
             let tokens = round(engine, running, first, drafts, statistics)?;
             if !always {
+                if let Some(Price(price)) = &*price {
+                    let steps = tokens as f64 / f64::from(sequences);
+                    payoff.plain(price(Pass { tokens: sequences, layers }).mul_f64(steps), tokens);
+                }
                 payoff.round(cost(engine), tokens);
             }
             Ok(())

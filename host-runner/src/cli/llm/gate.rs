@@ -119,24 +119,8 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let course = |(threshold, deeper)| Course { threshold, deeper, ..Course::default() };
     let mut courses: Vec<Course> = settings.map(course).collect();
     let bar = progress_bar((requests.len() * (1 + courses.len())) as u64)?;
-    let go_on = AtomicBool::new(false);
-    let mut full = Course::default();
-    // Full depth and every threshold take turns on the same prompts.
-    for group in requests.chunks(arguments.batch as usize) {
-        let prefilled = engine.prefill(group, Depth::Full)?;
-        let started = cpu_seconds();
-        full.answers.extend(prefilled.decode(&go_on)?.answers);
-        full.seconds += cpu_seconds() - started;
-        for course in &mut courses {
-            let (threshold, deeper) = (course.threshold, course.deeper);
-            let gate = Gate { first, second, threshold, max_pending: arguments.max_pending, deeper };
-            let prefilled = engine.prefill(group, Depth::Full)?;
-            let started = cpu_seconds();
-            course.add(prefilled.decode_gated(&gate, &go_on)?);
-            course.seconds += cpu_seconds() - started;
-        }
-        bar.inc((group.len() * (1 + courses.len())) as u64);
-    }
+    let probes = Gate { first, second, threshold: 0.0, max_pending: arguments.max_pending, deeper: Deeper::Resumed };
+    let full = answer(&mut engine, &requests, probes, &mut courses, |done| bar.inc(done))?;
     bar.finish_and_clear();
 
     let mut object = Object::new("llm gate", None, false);
@@ -204,6 +188,33 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         ))?,
     }
     Ok(Outcome::Passed)
+}
+
+/// Answers everything at full depth and in all `courses`, in turns on the same prompts. Returns full depth's.
+fn answer(
+    engine: &mut Engine,
+    requests: &[Request],
+    probes: Gate,
+    courses: &mut [Course],
+    done: impl Fn(u64),
+) -> anyhow::Result<Course> {
+    let go_on = AtomicBool::new(false);
+    let mut full = Course::default();
+    for group in requests.chunks(engine.options().max_batch as usize) {
+        let prefilled = engine.prefill(group, Depth::Full)?;
+        let started = cpu_seconds();
+        full.answers.extend(prefilled.decode(&go_on)?.answers);
+        full.seconds += cpu_seconds() - started;
+        for course in &mut *courses {
+            let gate = Gate { threshold: course.threshold, deeper: course.deeper, ..probes };
+            let prefilled = engine.prefill(group, Depth::Full)?;
+            let started = cpu_seconds();
+            course.add(prefilled.decode_gated(&gate, &go_on)?);
+            course.seconds += cpu_seconds() - started;
+        }
+        done((group.len() * (1 + courses.len())) as u64);
+    }
+    Ok(full)
 }
 
 /// Where deeper keys and values come from, as it stands in tables and in JSON.

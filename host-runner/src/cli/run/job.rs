@@ -178,7 +178,7 @@ impl<'a> Job<'a> {
     }
 
     /// What a run of the model costs on the simulated board, at its lowest clock: there arithmetic weighs most against
-    /// launches, so drafts are judged where they pay least.
+    /// launches.
     fn price(&self, full_depth: u16) -> Price {
         let (plant, model_layers) = (self.profile.plant.clone(), self.model.n_layer());
         let clock_khz = plant.gpu_clock_khz.first().copied().unwrap_or(1);

@@ -184,7 +184,7 @@ proptest! {
                         });
                         (result, batch, depth)
                     }
-                    Step::Resume if kept.cells.is_empty() => continue,
+                    Step::Resume | Step::Propagate if kept.cells.is_empty() => continue,
                     Step::Resume => {
                         ours.truncate(0, kept_at);
                         let mut batch = batch_of(&tokens[kept_at as usize..], kept_at);
@@ -195,7 +195,6 @@ proptest! {
                         kept.clear();
                         (result, batch, SHAPE.layers)
                     }
-                    Step::Propagate if kept.cells.is_empty() => continue,
                     Step::Propagate => {
                         ours.truncate(0, kept_at);
                         let mut batch = batch_of(&tokens[kept_at as usize..], kept_at);

@@ -30,6 +30,7 @@ pub mod import;
 pub mod input_file;
 pub mod llm;
 pub mod quantize;
+pub mod rapl;
 pub mod report;
 pub mod resources;
 pub mod run;

@@ -47,6 +47,15 @@ pub trait Board {
     /// The batch is done; `active` holds the number of sequences in each decode step.
     fn end_decode(&mut self, setting: &Setting, active: &[u16]) -> Result<(), Self::Error>;
 
+    /// Like [`Board::end_decode`], for a decode whose runs of the model differ in layers: `active` holds the tokens of
+    /// each run, `depths` its layers. A real board has lived through them; a simulated one bills each as a decode step of
+    /// so many sequences and layers. That several tokens of one sequence cost what as many sequences do is an
+    /// assumption: no log has such runs.
+    fn end_runs(&mut self, setting: &Setting, active: &[u16], depths: &[u16]) -> Result<(), Self::Error> {
+        let _ = depths;
+        self.end_decode(setting, active)
+    }
+
     /// Closes the turn: everything spent since the last call. Requests, tokens, response and
     /// entropy are the engine's to fill in.
     fn measure(&mut self) -> Measurement;
@@ -106,6 +115,17 @@ impl Board for SimulatedBoard {
         Ok(())
     }
 
+    fn end_runs(&mut self, setting: &Setting, active: &[u16], depths: &[u16]) -> Result<(), Infallible> {
+        let mut rest = active;
+        for same in depths.chunk_by(|a, b| a == b) {
+            let (runs, later) = rest.split_at(same.len().min(rest.len()));
+            let depth = same.first().copied().unwrap_or(setting.depth);
+            self.decode(&Setting { depth, ..*setting }, runs);
+            rest = later;
+        }
+        Ok(())
+    }
+
     fn measure(&mut self) -> Measurement {
         self.measure()
     }
@@ -129,5 +149,44 @@ impl Board for SimulatedBoard {
     fn fail_fan(&mut self) -> Result<(), Infallible> {
         self.set_fan_working(false);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use controller_core::units::KiloHertz;
+    use firmware_sim::plant::{Conditions, Profile, latency};
+
+    const SETTING: Setting =
+        Setting { prefill: KiloHertz(918_000), decode: KiloHertz(918_000), batch: 4, depth: 16, fan_pwm: 0 };
+
+    fn board() -> SimulatedBoard {
+        let quiet = Conditions { noise: false, ..Conditions::default() };
+        let mut board = SimulatedBoard::new(&Profile::agx_orin_hf(), quiet);
+        // The clock takes effect after a delay.
+        board.decode(&SETTING, &[1; 20]);
+        board.measure();
+        board
+    }
+
+    #[test]
+    fn runs_at_the_depth_of_the_setting_are_steps() {
+        let (mut runs, mut steps) = (board(), board());
+        let Ok(()) = runs.end_runs(&SETTING, &[4, 4, 2, 1], &[16; 4]);
+        let Ok(()) = steps.end_decode(&SETTING, &[4, 4, 2, 1]);
+        assert_eq!(runs.measure(), steps.measure());
+    }
+
+    /// A round of two drafts with 6 of 16 layers for two sequences: three runs over two tokens, then ten layers over six.
+    #[test]
+    fn a_round_of_drafts_is_billed_run_by_run() {
+        let profile = Profile::agx_orin_hf();
+        let second = |tokens, layers| latency::decode_step_seconds(&profile, 918_000, tokens, layers, 1.0);
+        let expected = 3.0 * second(2, 6) + second(6, 10);
+        let mut board = board();
+        let Ok(()) = board.end_runs(&SETTING, &[2, 2, 2, 6], &[6, 6, 6, 10]);
+        let billed = board.measure().decode.micros() as f64 / 1e6;
+        assert!((billed - expected).abs() < 1e-5, "{billed} s, not {expected} s");
     }
 }

@@ -4,7 +4,7 @@
 //! A batch starts as soon as the board is free and a request waits, with at most as many requests
 //! as the batch action allows: nobody waits for a batch to fill.
 
-use super::answers::Answers;
+use super::answers::{Answers, DecodeWork};
 use super::board::Board;
 use super::queue::{Queue, Waiting};
 use controller_core::action::{Decision, Setting};
@@ -33,6 +33,8 @@ pub struct Turn {
     pub answered: Vec<(Waiting, f64)>,
     /// Their texts, where there are any.
     pub texts: Vec<String>,
+    /// What drafts or a gate did, where they were asked for.
+    pub work: Option<DecodeWork>,
 }
 
 /// Why a turn could not be carried out.
@@ -86,7 +88,11 @@ impl<A: Answers, B: Board> Service<A, B> {
         let mut prefilled = |tokens| switched = board.begin_decode(setting, sequences, tokens);
         let answered = self.answers.answer(&numbers, setting.depth, &mut prefilled).map_err(TurnError::Answers)?;
         switched.map_err(TurnError::Board)?;
-        self.board.end_decode(setting, &answered.active).map_err(TurnError::Board)?;
+        if answered.depths.is_empty() {
+            self.board.end_decode(setting, &answered.active).map_err(TurnError::Board)?;
+        } else {
+            self.board.end_runs(setting, &answered.active, &answered.depths).map_err(TurnError::Board)?;
+        }
         let end = self.now_s();
         let answered_requests: Vec<(Waiting, f64)> =
             batch.into_iter().map(|waiting| (waiting, end - waiting.arrived_s)).collect();
@@ -98,7 +104,7 @@ impl<A: Answers, B: Board> Service<A, B> {
             entropy: answered.entropy_nats.map(|nats| MilliNats(round_u32(nats * 1000.0))),
             ..self.board.measure()
         };
-        Ok(Turn { measurement, answered: answered_requests, texts: answered.texts })
+        Ok(Turn { measurement, answered: answered_requests, texts: answered.texts, work: answered.work })
     }
 
     /// The board's clock, seconds.

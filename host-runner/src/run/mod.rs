@@ -5,6 +5,7 @@
 //! | [`prompts`] | the prompt file |
 //! | [`choice`] | the governors by name |
 //! | [`control`] | where the decisions are made |
+//! | [`decoding`] | drafts and gates, where they are asked for |
 //! | [`figure`] | its figure |
 //! | [`firmware`] | the firmware as the one who decides |
 //! | [`llama`] | llama.cpp as the one who answers |
@@ -14,6 +15,7 @@
 
 pub mod choice;
 pub mod control;
+pub mod decoding;
 pub mod figure;
 pub mod firmware;
 pub mod llama;
@@ -22,7 +24,7 @@ pub mod record;
 pub mod summary;
 pub mod wire;
 
-use crate::env::answers::Answers;
+use crate::env::answers::{Answers, DecodeWork};
 use crate::env::board::Board;
 use crate::env::service::Service;
 use control::Control;
@@ -59,6 +61,9 @@ pub struct TurnRecord {
     pub die_c: Option<f64>,
     /// Whether the fan works.
     pub fan_working: bool,
+    /// What drafts or a gate did; only in a run with one of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_work: Option<DecodeWork>,
     /// The answers of the batch.
     pub answers: Vec<AnswerRecord>,
 }
@@ -151,7 +156,8 @@ where
             AnswerRecord { request: waiting.number, prompt: prompt.text.clone(), text, right, response_s: *response_s }
         });
         let answers = answers.collect();
-        each(&TurnRecord { step, die_c: service.board().die_c(), fan_working, answers })?;
+        let (die_c, decode_work) = (service.board().die_c(), turn.work);
+        each(&TurnRecord { step, die_c, fan_working, decode_work, answers })?;
         if service.board().is_off() {
             break Ending::BoardOff;
         }

@@ -59,6 +59,9 @@ pub struct Header {
     pub threads: u32,
     /// Fewest layers that the model's quality allows.
     pub min_depth: u16,
+    /// Drafts or a gate, where one was asked for: `draft 4`, `draft auto`, `gate 0.1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoding: Option<String>,
 }
 
 /// Last line of a record.

@@ -9,11 +9,12 @@ use crate::env::quality::Quality;
 use crate::env::queue::Queue;
 use crate::env::service::Service;
 use crate::input_file;
-use crate::llm::{Model, ModelOptions};
+use crate::llm::{Model, ModelOptions, Pass, Price};
 use crate::run::choice::{AnyGovernor, Choice, ChoiceError};
 use crate::run::control::{Control, Place};
+use crate::run::decoding::Decoding;
 use crate::run::firmware::Firmware;
-use crate::run::llama::{Llama, LlamaOptions};
+use crate::run::llama::{Llama, LlamaOptions, board_layers};
 use crate::run::prompts::{self, Prompt};
 use crate::run::record::{Header, RecordFile};
 use crate::run::summary::{Collector, DecisionCost, Summary};
@@ -29,6 +30,7 @@ use controller_core::supervisor::{FallbackRule, Limits};
 use controller_core::units::MilliCelsius;
 use firmware_sim::board::SimulatedBoard;
 use firmware_sim::plant::Conditions;
+use firmware_sim::plant::latency::decode_step_seconds;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::time::Instant;
@@ -65,6 +67,10 @@ impl<'a> Job<'a> {
         plausible("--start", options.start(), -40.0, 100.0)?;
         plausible("--rate", options.rate, 1e-3, 1e3)?;
         anyhow::ensure!(options.requests != Some(0), "--requests must be at least 1");
+        anyhow::ensure!(
+            options.draft.0.is_none() || options.gate.0.is_none(),
+            "--draft and --gate exclude each other: drafts keep the texts of all layers, a gate changes them; leave one off"
+        );
         anyhow::ensure!(options.max_new_tokens > 0, "--max-new-tokens must be at least 1");
         let profile = BoardProfile::read(&options.board)?;
         let prompts = prompts::read(&options.prompts)?;
@@ -79,7 +85,16 @@ impl<'a> Job<'a> {
         let image = if learned { read_policy(&options.policy)? } else { Vec::new() };
         let full = profile.actions.depth.last().copied().unwrap_or(1);
         let model = Model::load(&options.model, &ModelOptions::default())?;
-        let quality = quality_beside(&options.model, full)?;
+        if let Err(no_exits) = model.require_exits() {
+            let plain = options.draft.0.is_none() && options.gate.0.is_none() && !options.any_depth;
+            anyhow::ensure!(plain, "{no_exits}; leave out --draft, --gate and --any-depth");
+            note(&no_exits.to_string());
+        }
+        let quality = if model.require_exits().is_ok() {
+            quality_beside(&options.model, full)?
+        } else {
+            Quality::only_full_depth(full)
+        };
         let min_depth = if options.any_depth { 1 } else { quality.floor(full, profile.service.quality_floor) };
         let temperature = match options.limit {
             None => profile.limits.temperature,
@@ -126,6 +141,8 @@ impl<'a> Job<'a> {
                 max_new_tokens: options.max_new_tokens,
                 threads: options.threads,
                 full_depth,
+                decoding: options.decoding(),
+                price: Some(self.price(full_depth)),
             },
             &STOP,
         )?;
@@ -158,6 +175,17 @@ impl<'a> Job<'a> {
         controller.report(summary.decisions);
         let wall_s = started.elapsed().as_secs_f64();
         Ok(Run { governor: choice, summary, turns, decision_cost: DecisionCost::of(&finished.decision_ns), wall_s })
+    }
+
+    /// What a run of the model costs on the simulated board, at its lowest clock: there arithmetic weighs most against
+    /// launches.
+    fn price(&self, full_depth: u16) -> Price {
+        let (plant, model_layers) = (self.profile.plant.clone(), self.model.n_layer());
+        let clock_khz = plant.gpu_clock_khz.first().copied().unwrap_or(1);
+        Price::new(move |Pass { tokens, layers }| {
+            let depth = u32::from(board_layers(layers, model_layers, full_depth));
+            std::time::Duration::from_secs_f64(decode_step_seconds(&plant, clock_khz, tokens, depth, 1.0))
+        })
     }
 
     /// The firmware knows policies only; any other governor decides in this process.
@@ -209,6 +237,7 @@ impl<'a> Job<'a> {
             context_tokens: options.context,
             threads: options.threads,
             min_depth: self.limits.min_depth,
+            decoding: Some(options.decoding()).filter(|decoding| *decoding != Decoding::Plain).map(|d| d.to_string()),
         })
     }
 }

@@ -8,6 +8,7 @@ use super::{Format, Outcome};
 use crate::run::Ending;
 use crate::run::choice::{self, Choice, ChoiceError, PUBLISHED_BEST};
 use crate::run::control::Place;
+use crate::run::decoding::{Decoding, DraftChoice, GateChoice};
 use anyhow::Context as _;
 use clap::Args;
 use job::Job;
@@ -29,6 +30,8 @@ Examples:
   energyllm run --compare all                      beside every governor there is
   energyllm run --prompts my.txt --fan-off-at never    your own prompts, one per line
   energyllm run --governor fixed:7,6,32,16         prefill clock 7, decode clock 6, batch 32, 16 layers
+  energyllm run --draft 4                          the same texts, with drafts
+  energyllm run --gate 0.1                         a token leaves early where the model is sure of it
   energyllm run --controller firmware              the microcontroller's program decides")]
 pub struct Arguments {
     /// Language model: a GGUF file of a Llama architecture.
@@ -101,6 +104,14 @@ pub struct Arguments {
     /// CPU threads of llama.cpp. They spin: never more than free cores.
     #[arg(long, default_value_t = 1)]
     threads: u32,
+    /// Draft so many tokens with half of the model's layers and check them with all layers of the setting:
+    /// 1 to 64, `auto` (4, while that costs less than plain decoding on the board), or `off`. The texts stay.
+    #[arg(long, value_name = "N", default_value = "off", value_parser = DraftChoice::from_str, allow_negative_numbers = true)]
+    draft: DraftChoice,
+    /// Let a token leave at half or three quarters of the model's layers where its entropy is below so many
+    /// nats, or `off`. Texts may change; the share of right answers says how much.
+    #[arg(long, value_name = "NATS", default_value = "off", value_parser = GateChoice::from_str, allow_negative_numbers = true)]
+    gate: GateChoice,
     /// Let `learned` alone decide, even while it does worse than the board profile's static setting.
     #[arg(long)]
     no_fallback: bool,
@@ -194,6 +205,15 @@ impl Arguments {
             }
         }
         governors
+    }
+
+    /// How answers are decoded; `Job::prepare` refuses drafts and a gate together.
+    fn decoding(&self) -> Decoding {
+        match (self.draft.0, self.gate.0) {
+            (Some(drafts), _) => Decoding::Draft(drafts),
+            (None, Some(nats)) => Decoding::Gate(nats),
+            (None, None) => Decoding::Plain,
+        }
     }
 
     fn start(&self) -> f64 {

@@ -160,6 +160,13 @@ fn summary_table(results: &[Run]) -> Table {
     row("response p95, s", &|s| number(s.response_p95_s, 2));
     row("mean batch", &|s| number(s.mean_batch, 2));
     row("mean depth, layers", &|s| number(s.mean_depth_layers, 2));
+    if results.iter().any(|result| result.summary.decode_layers_per_token.is_some()) {
+        row("decode: layers run per token", &|s| number(s.decode_layers_per_token, 2));
+        row("  runs of the model per token", &|s| number(s.decode_runs_per_token, 3));
+        let percent = |share: Option<f64>| number(share.map(|share| share * 100.0), 1);
+        row("  drafts accepted, %", &|s| percent(s.accepted_drafts_share));
+        row("  tokens that left early, %", &|s| percent(s.left_early_share));
+    }
     row("mean entropy, nats", &|s| number(s.mean_entropy_nats, 3));
     row("right answers, %", &|s| number(s.right_answers_share.map(|share| share * 100.0), 1));
     row("mean reward (service)", &|s| number(s.mean_reward, 4));

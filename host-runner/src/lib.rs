@@ -8,6 +8,7 @@
 //! | [`env`](mod@env) | requests, boards, turns |
 //! | [`grpo`] | training |
 //! | [`import`] | policies of the published prototype |
+//! | [`board`] | real boards: what is there and what it reads |
 //! | [`baseline`] | searches and policies to beat |
 //! | [`search`] | finding a good setting in few pulls |
 //! | [`quantize`] | the only door from floats to integers |
@@ -22,6 +23,7 @@
 pub mod atomic_file;
 pub mod baseline;
 pub mod bench;
+pub mod board;
 pub mod cli;
 pub mod env;
 pub mod eval;

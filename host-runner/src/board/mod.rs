@@ -5,9 +5,26 @@
 //! | [`tree`] | the files of a board, behind a trait with an injected root |
 //! | [`attribute`] | one value in one file |
 //! | [`discover`] | what a Jetson has, found by content and never by index |
+//! | [`session`] | a board under our control: locked, its state kept, given back however it ends |
+//! | [`lock`], [`baseline`], [`snapshot`], [`restore`] | its parts: one controller, what was there, taking it down, giving it back |
+//! | [`gate`] | the one door through which a board is written |
+//! | [`actuator`] | GPU clock and fan, by a thread of their own |
+//! | [`fan_curve`], [`power_mode`], [`services`] | the vendor's fan table, clock limits and daemons |
+//! | [`moved`] | chips whose number has changed |
 //!
 //! The facts, per board and release, are in docs/jetson.md.
 
+pub mod actuator;
 pub mod attribute;
+pub mod baseline;
 pub mod discover;
+pub mod fan_curve;
+pub mod gate;
+pub mod lock;
+pub mod moved;
+pub mod power_mode;
+pub mod restore;
+pub mod services;
+pub mod session;
+pub mod snapshot;
 pub mod tree;

@@ -1,0 +1,9 @@
+//! Acting on a board that behaves as badly as kernels and other programs do.
+
+mod actuating;
+mod clock;
+mod fan;
+mod scripted;
+mod session;
+mod synthetic;
+mod world;

@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The lock of a board, held until it is dropped or the process ends.
 #[derive(Debug)]
@@ -34,6 +35,18 @@ pub enum LockError {
 }
 
 impl Lock {
+    /// Takes the lock, and waits for its holder for at most `patience`: one that is being killed needs a
+    /// moment to die.
+    pub fn wait(folder: &Path, patience: Duration) -> Result<Self, LockError> {
+        let until = Instant::now() + patience;
+        loop {
+            match Self::take(folder) {
+                Err(LockError::Held { .. }) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Takes the lock in a folder, which is made when it is missing.
     pub fn take(folder: &Path) -> Result<Self, LockError> {
         let path = folder.join("lock");

@@ -11,6 +11,7 @@
 //! | [`actuator`] | GPU clock and fan, by a thread of their own |
 //! | [`fan_curve`], [`power_mode`], [`services`] | the vendor's fan table, clock limits and daemons |
 //! | [`moved`] | chips whose number has changed |
+//! | [`doctor`] | what a run would miss, and what mends it |
 //!
 //! The facts, per board and release, are in docs/jetson.md.
 
@@ -18,6 +19,7 @@ pub mod actuator;
 pub mod attribute;
 pub mod baseline;
 pub mod discover;
+pub mod doctor;
 pub mod fan_curve;
 pub mod gate;
 pub mod lock;

@@ -113,6 +113,11 @@ impl Session {
         Ok(())
     }
 
+    /// Leaves the board as it is now. Its state stays kept: `energyllm board restore` gives it back.
+    pub fn leave(self) {
+        self.gate.close();
+    }
+
     /// Gives the board back, once; callers that come meanwhile wait until that is done. What could not
     /// be given back stays kept for `energyllm board restore`.
     pub fn release(&self) -> Restored {

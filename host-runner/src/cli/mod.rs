@@ -5,7 +5,9 @@
 //! or environment.
 
 mod bench;
+mod board;
 mod eval;
+mod fan;
 mod freeze;
 mod llm;
 mod output;
@@ -43,6 +45,8 @@ enum Command {
     Verify(verify::Arguments),
     Bench(bench::Arguments),
     Llm(llm::Arguments),
+    Board(board::Arguments),
+    Fan(fan::Arguments),
 }
 
 /// How a command ended, when nothing went wrong on the way.
@@ -69,6 +73,8 @@ pub fn main() -> ExitCode {
         Command::Verify(verify) => verify::run(verify, format),
         Command::Bench(bench) => bench::run(bench, format),
         Command::Llm(llm) => llm::run(llm, format),
+        Command::Board(board) => board::run(board, format),
+        Command::Fan(fan) => fan::run(fan, format),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

@@ -92,6 +92,7 @@ pub struct FanControl {
     curve: FanCurve,
     soft_limit: MilliCelsius,
     floor: u8,
+    held_off: bool,
     guarding: bool,
     ours: Option<u8>,
     backoff: Backoff,
@@ -122,6 +123,7 @@ impl FanControl {
             curve,
             soft_limit,
             floor: 0,
+            held_off: false,
             guarding: false,
             ours: None,
             backoff: Backoff::default(),
@@ -133,12 +135,29 @@ impl FanControl {
         self.floor = pwm;
     }
 
+    /// Stops the fan, for tests of the controller: it stands still, below the vendor's table, until the
+    /// board reaches `until` or the soft limit or says no temperature. Then it runs at full speed.
+    pub fn hold_off(&mut self, until: MilliCelsius) {
+        self.held_off = true;
+        self.soft_limit = self.soft_limit.min(until);
+    }
+
+    /// It runs at full speed because the board is hot.
+    #[must_use]
+    pub const fn is_guarding(&self) -> bool {
+        self.guarding
+    }
+
     /// The duty that is right at the hottest temperature of the board; unknown is full speed.
     fn right_duty(&mut self, hottest: Option<MilliCelsius>) -> u8 {
         let Some(hottest) = hottest else { return u8::MAX };
         let release = self.soft_limit.0.saturating_sub(GUARD_HYSTERESIS_MK);
         self.guarding = hottest >= self.soft_limit || self.guarding && hottest.0 >= release;
-        if self.guarding { u8::MAX } else { self.floor.max(self.curve.duty(hottest)) }
+        match (self.guarding, self.held_off) {
+            (true, _) => u8::MAX,
+            (false, true) => 0,
+            (false, false) => self.floor.max(self.curve.duty(hottest)),
+        }
     }
 
     /// Looks after the fan; to be called every second or so. Without allocation, unless something is
@@ -147,7 +166,7 @@ impl FanControl {
         let Some(reads) = self.read()? else { return Ok(None) };
         let duty = self.right_duty(hottest);
         let Some(ours) = self.ours else {
-            if reads >= self.floor {
+            if reads >= self.floor && !self.held_off {
                 return Ok(Some(Driven::Vendor));
             }
             return self.take_over(duty).map(Some);

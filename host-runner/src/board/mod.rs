@@ -5,9 +5,11 @@
 //! | [`tree`] | the files of a board, behind a trait with an injected root |
 //! | [`attribute`] | one value in one file |
 //! | [`discover`] | what a Jetson has, found by content and never by index |
+//! | [`tegrastats`] | the lines of NVIDIA's program, of every release, and the program as a source |
 //!
 //! The facts, per board and release, are in docs/jetson.md.
 
 pub mod attribute;
 pub mod discover;
+pub mod tegrastats;
 pub mod tree;

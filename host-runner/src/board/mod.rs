@@ -12,6 +12,7 @@
 //! | [`fan_curve`], [`power_mode`], [`services`] | the vendor's fan table, clock limits and daemons |
 //! | [`moved`] | chips whose number has changed |
 //! | [`doctor`] | what a run would miss, and what mends it |
+//! | [`tegrastats`] | the lines of NVIDIA's program, of every release, and the program as a source |
 //!
 //! The facts, per board and release, are in docs/jetson.md.
 
@@ -29,4 +30,5 @@ pub mod restore;
 pub mod services;
 pub mod session;
 pub mod snapshot;
+pub mod tegrastats;
 pub mod tree;

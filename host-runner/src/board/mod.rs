@@ -10,6 +10,7 @@
 //! | [`gate`] | the one door through which a board is written |
 //! | [`actuator`] | GPU clock and fan, by a thread of their own |
 //! | [`fan_curve`], [`power_mode`], [`services`] | the vendor's fan table, clock limits and daemons |
+//! | [`pins`] | GPIO lines, and a power sensor over I2C |
 //! | [`moved`] | chips whose number has changed |
 //! | [`doctor`] | what a run would miss, and what mends it |
 //! | [`tegrastats`] | the lines of NVIDIA's program, of every release, and the program as a source |
@@ -25,6 +26,7 @@ pub mod fan_curve;
 pub mod gate;
 pub mod lock;
 pub mod moved;
+pub mod pins;
 pub mod power_mode;
 pub mod restore;
 pub mod services;

@@ -10,9 +10,12 @@
 //! | [`gate`] | the one door through which a board is written |
 //! | [`actuator`] | GPU clock and fan, by a thread of their own |
 //! | [`fan_curve`], [`power_mode`], [`services`] | the vendor's fan table, clock limits and daemons |
+//! | [`jetson`] | all of it as the controller meets it; [`fit`] brings a profile to a board |
+//! | [`notify`] | word to systemd |
 //! | [`pins`] | GPIO lines, and a power sensor over I2C |
 //! | [`moved`] | chips whose number has changed |
 //! | [`doctor`] | what a run would miss, and what mends it |
+//! | [`telemetry`] | what a board says while it works, sampled in threads of its own |
 //! | [`tegrastats`] | the lines of NVIDIA's program, of every release, and the program as a source |
 //!
 //! The facts, per board and release, are in docs/jetson.md.
@@ -23,9 +26,12 @@ pub mod baseline;
 pub mod discover;
 pub mod doctor;
 pub mod fan_curve;
+pub mod fit;
 pub mod gate;
+pub mod jetson;
 pub mod lock;
 pub mod moved;
+pub mod notify;
 pub mod pins;
 pub mod power_mode;
 pub mod restore;
@@ -33,4 +39,5 @@ pub mod services;
 pub mod session;
 pub mod snapshot;
 pub mod tegrastats;
+pub mod telemetry;
 pub mod tree;

@@ -7,6 +7,19 @@ use std::path::Path;
 /// Configuration of the modes; a link to the board's own.
 const CONFIGURATION: &str = "/etc/nvpmodel.conf";
 
+/// The number of the mode with this name; numbers mean different modes on different boards.
+#[must_use]
+pub fn number_of(tree: &dyn FileTree, name: &str) -> Option<u32> {
+    let text = text(tree, Path::new(CONFIGURATION)).ok()?;
+    let value = |line: &str, key: &str| {
+        let word = line.split_whitespace().find_map(|word| word.strip_prefix(key))?;
+        Some(word.trim_end_matches('>').to_owned())
+    };
+    let models = text.lines().map(str::trim).filter(|line| line.starts_with('<') && line.contains("POWER_MODEL"));
+    let named = models.filter(|line| value(line, "NAME=").as_deref() == Some(name));
+    named.filter_map(|line| value(line, "ID=")?.parse().ok()).next()
+}
+
 /// GPU bounds of a power mode, hertz. `None` where the mode sets none (`0`, `-1`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GpuLimits {
@@ -61,6 +74,13 @@ mod tests {
         assert_eq!(GpuLimits::parse(text, 0), limits(None, None));
         assert_eq!(GpuLimits::parse(text, 2), limits(Some(306_000_000), Some(612_000_000)));
         assert_eq!(GpuLimits::parse(text, 7), limits(None, None));
+    }
+
+    #[test]
+    fn modes_are_known_by_name() {
+        let json = r#"{"files": {"/etc/nvpmodel.conf": "< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=2 NAME=30W>\n"}}"#;
+        let tree = crate::board::tree::CapturedTree::parse(json).unwrap();
+        assert_eq!([number_of(&tree, "30W"), number_of(&tree, "MAXN"), number_of(&tree, "50W")], [Some(2), Some(0), None]);
     }
 
     #[test]

@@ -67,6 +67,10 @@ pub fn give_back_kept(
 /// Gives back every knob of a baseline.
 pub fn give_back(tree: &dyn FileTree, services: &dyn Services, baseline: &Baseline) -> Restored {
     let mut restored = Restored::default();
+    // First, because it sets clocks of its own.
+    if let Some(Err(error)) = baseline.power_mode.map(|mode| services.set_power_mode(mode)) {
+        restored.failed.push(error.to_string());
+    }
     if let Some(gpu) = &baseline.gpu {
         give_back_gpu(tree, gpu, &mut restored);
     }

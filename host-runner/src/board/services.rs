@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// The vendor's fan daemon, on `JetPack` 5 and later.
 pub const FAN_SERVICE: &str = "nvfancontrol.service";
 
-/// Longest wait for systemctl. What it was asked to do goes on without it.
+/// Longest wait for systemctl and nvpmodel. What it was asked to do goes on without it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Starts and stops services, or knows that it cannot.
@@ -19,11 +19,14 @@ pub trait Services: Send + Sync + std::fmt::Debug {
 
     /// Asks for the start of a service.
     fn start(&self, service: &str) -> Result<(), ServiceError>;
+
+    /// Sets the power mode with this number and returns when `nvpmodel` has.
+    fn set_power_mode(&self, id: u32) -> Result<(), ServiceError>;
 }
 
 /// Why a service could not be started or stopped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`systemctl {verb} {service}` failed: {cause}; run it yourself as root")]
+#[error("`{verb} {service}` failed: {cause}; run it yourself as root")]
 pub struct ServiceError {
     /// What was asked for.
     pub verb: &'static str,
@@ -47,41 +50,56 @@ impl Services for NoServices {
     }
 
     fn stop(&self, service: &str) -> Result<(), ServiceError> {
-        Err(ServiceError { verb: "stop", service: service.to_owned(), cause: "this tree has no services".to_owned() })
+        Err(ServiceError { verb: "systemctl stop", service: service.to_owned(), cause: "this tree has no services".to_owned() })
     }
 
     fn start(&self, service: &str) -> Result<(), ServiceError> {
-        Err(ServiceError { verb: "start", service: service.to_owned(), cause: "this tree has no services".to_owned() })
+        Err(ServiceError { verb: "systemctl start", service: service.to_owned(), cause: "this tree has no services".to_owned() })
+    }
+
+    fn set_power_mode(&self, id: u32) -> Result<(), ServiceError> {
+        Err(ServiceError { verb: "nvpmodel -m", service: id.to_string(), cause: "this tree has no nvpmodel".to_owned() })
     }
 }
 
 impl Services for Systemd {
     fn is_active(&self, service: &str) -> Option<bool> {
-        systemctl(&["is-active", "--quiet", service]).ok()
+        succeeds("systemctl", &["is-active", "--quiet", service]).ok()
     }
 
     fn stop(&self, service: &str) -> Result<(), ServiceError> {
-        ask("stop", &["stop", service], service)
+        ask("systemctl stop", "systemctl", &["stop", service], service)
     }
 
     fn start(&self, service: &str) -> Result<(), ServiceError> {
         // Whoever gives a board back has no time to wait for a daemon.
-        ask("start", &["start", "--no-block", service], service)
+        ask("systemctl start", "systemctl", &["start", "--no-block", service], service)
+    }
+
+    fn set_power_mode(&self, id: u32) -> Result<(), ServiceError> {
+        // Modes that need a reboot ask for it on the terminal; without one nothing happens, and the caller finds
+        // the old mode in force.
+        ask("nvpmodel -m", "nvpmodel", &["-m", &id.to_string()], &id.to_string())
     }
 }
 
-fn ask(verb: &'static str, arguments: &[&str], service: &str) -> Result<(), ServiceError> {
+fn ask(
+    verb: &'static str,
+    program: &str,
+    arguments: &[&str],
+    service: &str,
+) -> Result<(), ServiceError> {
     let failed = |cause: String| ServiceError { verb, service: service.to_owned(), cause };
-    match systemctl(arguments) {
+    match succeeds(program, arguments) {
         Ok(true) => Ok(()),
         Ok(false) => Err(failed("it said no".to_owned())),
         Err(error) => Err(failed(error.to_string())),
     }
 }
 
-/// Whether systemctl succeeded.
-fn systemctl(arguments: &[&str]) -> std::io::Result<bool> {
-    let mut command = Command::new("systemctl");
+/// Whether a program succeeded.
+fn succeeds(program: &str, arguments: &[&str]) -> std::io::Result<bool> {
+    let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     wait(command.spawn()?, PATIENCE)
 }

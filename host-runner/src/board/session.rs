@@ -8,10 +8,11 @@
 //!
 //! After SIGKILL or a power cut `energyllm board restore` does the second step alone.
 
-use super::baseline::{Baseline, BaselineError};
+use super::baseline::{Baseline, BaselineError, GpuRange};
 use super::discover::Found;
 use super::gate::Gate;
 use super::lock::{Lock, LockError};
+use super::power_mode;
 use super::restore::{self, Restored};
 use super::services::Services;
 use super::snapshot;
@@ -35,6 +36,14 @@ pub enum SessionError {
     /// Its state cannot be read.
     #[error("cannot read the board's state: {0}; nothing was changed. `energyllm board doctor` says more")]
     Read(#[from] FileError),
+    /// The power mode was not changed.
+    #[error("the power mode {name} cannot be set: {cause}. Names are in /etc/nvpmodel.conf (grep POWER_MODEL)")]
+    PowerMode {
+        /// What was asked for.
+        name: String,
+        /// What went wrong.
+        cause: String,
+    },
     /// A session before this one died, and what it left cannot be given back.
     #[error("an earlier run was killed, and the board cannot be given back: {0}; mend that first")]
     Leftover(String),
@@ -47,6 +56,8 @@ pub struct Session {
     services: Arc<dyn Services>,
     state: PathBuf,
     baseline: Mutex<Baseline>,
+    /// What the GPU's clock may be: that of the baseline, or of the power mode that was set since.
+    range: Mutex<Option<GpuRange>>,
     restored: Mutex<Option<Restored>>,
     /// `None` in a dry run.
     _lock: Option<Lock>,
@@ -75,6 +86,7 @@ impl Session {
             gate: Arc::new(Gate::new(Arc::clone(tree), apply)),
             services,
             state: state.to_owned(),
+            range: Mutex::new(baseline.gpu.clone()),
             baseline: Mutex::new(baseline),
             restored: Mutex::new(None),
             _lock: lock,
@@ -111,6 +123,35 @@ impl Session {
         }
         *baseline = changed;
         Ok(())
+    }
+
+    /// Sets another power mode for the length of the session. It is checked whether that really happened, and
+    /// what the mode says about the clocks is what may be used from now on.
+    pub fn change_power_mode(&self, found: &Found, name: &str) -> Result<(), SessionError> {
+        let failed = |cause: String| SessionError::PowerMode { name: name.to_owned(), cause };
+        let tree = self.gate.tree();
+        let before = found.mode.as_ref().map_err(|missing| failed(missing.to_string()))?;
+        let id = power_mode::number_of(tree, name).ok_or_else(|| failed("the board has no such mode".to_owned()))?;
+        if before.id == id {
+            return Ok(());
+        }
+        // Kept before it is changed, as everything.
+        self.rebase(|baseline| baseline.power_mode = Some(before.id))?;
+        let set = self.gate.pass(|_| self.services.set_power_mode(id)).map_err(|error| failed(error.to_string()))?;
+        set.unwrap_or(Ok(())).map_err(|error| failed(error.to_string()))?;
+        let now = Found::discover(tree);
+        if now.mode.as_ref().ok().map(|mode| mode.id) != Some(id) {
+            return Err(failed("it asks for a reboot, or was refused; set it by hand".to_owned()));
+        }
+        let gpu = snapshot::take(tree, &now, self.services.as_ref())?.gpu;
+        self.range.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&gpu);
+        Ok(())
+    }
+
+    /// The range that the controller may move in, as the power mode sets it.
+    #[must_use]
+    pub fn range(&self) -> Option<GpuRange> {
+        self.range.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Leaves the board as it is now. Its state stays kept: `energyllm board restore` gives it back.

@@ -23,7 +23,7 @@ fn actuator(world: &World, session: &Session) -> Actuator {
 }
 
 const fn wish(mhz: u64) -> Wish {
-    Wish { clock_hz: Some(mhz * 1_000_000), fan_floor: 0 }
+    Wish { clock_hz: Some(mhz * 1_000_000), fan_floor: 0, fan_off: false }
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn a_wish_is_carried_out_and_read_back() {
     assert_eq!(actuator.set(wish(306), PATIENCE), Ok(Outcome::Clock(Pinned::Written)));
     assert_eq!(actuator.set(wish(306), PATIENCE), Ok(Outcome::Clock(Pinned::Already)));
     assert_eq!(world.request(), (306_000_000, 306_000_000));
-    let fan_alone = Wish { clock_hz: None, fan_floor: 200 };
+    let fan_alone = Wish { clock_hz: None, fan_floor: 200, fan_off: false };
     assert_eq!(actuator.set(fan_alone, PATIENCE), Ok(Outcome::NoClock));
     drop(actuator);
     assert_eq!(world.duty(2), "200");
@@ -74,7 +74,7 @@ fn a_board_is_given_back_while_a_read_hangs_and_stays_as_it_was() {
     actuator.set(wish(918), PATIENCE).unwrap();
     // The thread hangs while it looks after the fan, so that the GPU's files are free.
     world.board.state().stuck = Some(Path::new(FAN).join("hwmon2/pwm1"));
-    let _ = actuator.set(Wish { clock_hz: None, fan_floor: 255 }, SHORT);
+    let _ = actuator.set(Wish { clock_hz: None, fan_floor: 255, fan_off: false }, SHORT);
     world.board.wait_until_stuck();
     assert!(session.release().is_complete());
     let writes = world.writes();

@@ -18,6 +18,8 @@ use tempfile::TempDir;
 #[derive(Debug)]
 pub struct FanDaemon {
     pub running: Mutex<bool>,
+    /// Power modes that were set.
+    pub modes: Mutex<Vec<u32>>,
 }
 
 impl Services for FanDaemon {
@@ -34,6 +36,11 @@ impl Services for FanDaemon {
         *self.running.lock().unwrap() = true;
         Ok(())
     }
+
+    fn set_power_mode(&self, id: u32) -> Result<(), ServiceError> {
+        self.modes.lock().unwrap().push(id);
+        Ok(())
+    }
 }
 
 pub struct World {
@@ -46,7 +53,7 @@ impl World {
     pub fn new(kernel: Kernel) -> Self {
         Self {
             board: Arc::new(Scripted::new(kernel)),
-            daemon: Arc::new(FanDaemon { running: Mutex::new(true) }),
+            daemon: Arc::new(FanDaemon { running: Mutex::new(true), modes: Mutex::default() }),
             state: tempfile::tempdir().unwrap(),
         }
     }

@@ -33,6 +33,8 @@ pub struct Wish {
     pub clock_hz: Option<u64>,
     /// Lowest duty of the fan, 0 to 255.
     pub fan_floor: u8,
+    /// The fan stands still from now on, until the board is hot: a test of the controller.
+    pub fan_off: bool,
 }
 
 /// What came of a wish.
@@ -181,6 +183,9 @@ impl Worker {
         while let Some(wish) = self.next_wish(look_at_fan) {
             if let Some((wish, number)) = wish {
                 self.fan.set_floor(wish.fan_floor);
+                if wish.fan_off {
+                    self.fan.hold_off(MilliCelsius(i32::MAX));
+                }
                 let outcome = self.pin(wish.clock_hz);
                 let mut desk = self.shared.desk();
                 desk.incidents.clock(&outcome);

@@ -5,9 +5,13 @@
 //! three bits. A bus address with a driver bound to it (`/sys/bus/i2c/drivers/ina3221`) answers EBUSY here,
 //! as it should: then hwmon has the rails.
 
+use super::super::telemetry::{Average, Channel, Meter, Quantity, Role};
+use controller_core::telemetry::Absence;
 use embedded_hal::i2c::I2c;
+use linux_embedded_hal::I2cdev;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Mutex, PoisonError};
 
 /// Channels of the chip.
 pub const CHANNELS: u8 = 3;
@@ -120,6 +124,53 @@ impl<B: I2c> Ina3221<B> {
 
 const fn signed(register: u16) -> i16 {
     i16::from_be_bytes(register.to_be_bytes())
+}
+
+/// A channel as the board's total power.
+pub struct RailMeter {
+    wiring: Wiring,
+    channels: [Channel; 1],
+    /// `None` while the chip does not answer.
+    chip: Mutex<Option<Ina3221<I2cdev>>>,
+}
+
+impl RailMeter {
+    /// A meter that opens the chip when it is first read, and again when it has failed.
+    #[must_use]
+    pub fn new(wiring: Wiring) -> Self {
+        let channel = Channel {
+            name: format!("INA3221_{}", wiring.channel),
+            quantity: Quantity::Power,
+            role: Role::Total,
+            average: Average::Moment,
+            place: wiring.to_string(),
+        };
+        Self { wiring, channels: [channel], chip: Mutex::new(None) }
+    }
+
+    fn open(wiring: Wiring) -> Option<Ina3221<I2cdev>> {
+        let bus = I2cdev::new(format!("/dev/i2c-{}", wiring.bus));
+        let bus = bus.inspect_err(|error| tracing::debug!("{wiring}: {error}")).ok()?;
+        Ina3221::new(bus, wiring).inspect_err(|error| tracing::debug!("{wiring}: {error}")).ok()
+    }
+}
+
+impl Meter for RailMeter {
+    fn channels(&self) -> &[Channel] {
+        &self.channels
+    }
+
+    fn read(&self, _: usize) -> Result<i64, Absence> {
+        let mut chip = self.chip.lock().unwrap_or_else(PoisonError::into_inner);
+        if chip.is_none() {
+            *chip = Self::open(self.wiring);
+        }
+        let power = chip.as_mut().ok_or(Absence::ReadFailed)?.power_mw();
+        if power.is_err() {
+            *chip = None;
+        }
+        power.map_err(|_| Absence::ReadFailed)
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,12 @@
 
 use super::super::output::note;
 use super::present::{progress_bar, show_progress};
+use super::real::RealBoard;
 use super::{Arguments, DEFAULT_PROMPTS, FanOff, SHIPPED_REQUESTS, STOP};
 use crate::atomic_file::AtomicFile;
+use crate::board::actuator::incidents::Incidents;
+use crate::board::session::Session;
+use crate::env::board::Board;
 use crate::env::profile::BoardProfile;
 use crate::env::quality::Quality;
 use crate::env::queue::Queue;
@@ -31,6 +35,7 @@ use firmware_sim::board::SimulatedBoard;
 use firmware_sim::plant::Conditions;
 use sha2::{Digest, Sha256};
 use std::path::Path;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 /// Everything read and checked before the first batch.
@@ -44,6 +49,8 @@ pub(super) struct Job<'a> {
     pub(super) requests: usize,
     pub(super) fan_off_at: Option<usize>,
     pub(super) limits: Limits,
+    /// The real board, where one was asked for. Dropped, it is given back.
+    pub(super) real: Option<RealBoard>,
 }
 
 /// One governor's run.
@@ -53,6 +60,8 @@ pub(super) struct Run {
     pub(super) turns: Vec<TurnRecord>,
     pub(super) decision_cost: Option<DecisionCost>,
     pub(super) wall_s: f64,
+    /// What went otherwise than wished on a real board.
+    pub(super) incidents: Option<Incidents>,
 }
 
 impl<'a> Job<'a> {
@@ -66,19 +75,31 @@ impl<'a> Job<'a> {
         plausible("--rate", options.rate, 1e-3, 1e3)?;
         anyhow::ensure!(options.requests != Some(0), "--requests must be at least 1");
         anyhow::ensure!(options.max_new_tokens > 0, "--max-new-tokens must be at least 1");
-        let profile = BoardProfile::read(&options.board)?;
+        let profile = if options.is_real() { None } else { Some(BoardProfile::read(&options.board)?) };
         let prompts = prompts::read(&options.prompts)?;
         let shipped = same_file(&options.prompts, Path::new(DEFAULT_PROMPTS));
         let requests = options.requests.unwrap_or(if shipped { SHIPPED_REQUESTS } else { prompts.len() });
         let fan_off_at = match options.fan_off_at {
-            None => Some(requests / 2),
+            None => Some(requests / 2).filter(|_| !options.is_real()),
             Some(FanOff::At(request)) => Some(request),
             Some(FanOff::Never) => None,
         };
         let learned = options.governors().contains(&Choice::Learned);
         let image = if learned { read_policy(&options.policy)? } else { Vec::new() };
-        let full = profile.actions.depth.last().copied().unwrap_or(1);
         let model = Model::load(&options.model, &ModelOptions::default())?;
+        // An output that cannot be written must not cost a whole run.
+        for name in ["record.jsonl", "run.png"] {
+            let path = options.out.join(name);
+            anyhow::ensure!(!path.is_dir(), "{} is a folder; choose another place with --out", path.display());
+            drop(AtomicFile::create(&path)?);
+        }
+        let real = if options.is_real() { Some(RealBoard::open(&options.real)?) } else { None };
+        let profile = match (profile, &real) {
+            (Some(profile), _) => profile,
+            (None, Some(real)) => real.profile()?,
+            (None, None) => unreachable!("a run is simulated or real"),
+        };
+        let full = profile.actions.depth.last().copied().unwrap_or(1);
         let quality = quality_beside(&options.model, full)?;
         let min_depth = if options.any_depth { 1 } else { quality.floor(full, profile.service.quality_floor) };
         let temperature = match options.limit {
@@ -91,13 +112,12 @@ impl<'a> Job<'a> {
             }
         };
         let limits = Limits { min_depth, temperature, ..profile.limits };
-        // An output that cannot be written must not cost a whole run.
-        for name in ["record.jsonl", "run.png"] {
-            let path = options.out.join(name);
-            anyhow::ensure!(!path.is_dir(), "{} is a folder; choose another place with --out", path.display());
-            drop(AtomicFile::create(&path)?);
-        }
-        Ok(Self { options, profile, quality, model, prompts, image, requests, fan_off_at, limits })
+        Ok(Self { options, profile, quality, model, prompts, image, requests, fan_off_at, limits, real })
+    }
+
+    /// What a signal has to give back.
+    pub(super) fn session(&self) -> Weak<Session> {
+        self.real.as_ref().map(|real| Arc::downgrade(real.session())).unwrap_or_default()
     }
 
     fn reward(&self) -> RewardRule {
@@ -112,8 +132,31 @@ impl<'a> Job<'a> {
         self.profile.fallback.filter(|_| *governor == Choice::Learned && !self.options.no_fallback)
     }
 
-    /// Runs one governor from a fresh board over the same requests.
+    /// Runs one governor over the same requests, from a fresh board where it is simulated.
     pub(super) fn serve(&self, choice: Choice) -> anyhow::Result<Run> {
+        let Some(real) = &self.real else {
+            let options = self.options;
+            let conditions = Conditions {
+                ambient_c: options.ambient,
+                start_c: options.start(),
+                seed: options.seed,
+                limit_c: f64::from(self.limits.temperature.0) / 1000.0,
+                ..Conditions::default()
+            };
+            return Ok(self.serve_on(choice, SimulatedBoard::new(&self.profile.plant, conditions))?.0);
+        };
+        let (mut run, board) = self.serve_on(choice, real.board(self.limits.temperature, &STOP)?)?;
+        if board.poorly_covered() > 0 {
+            note(&format!(
+                "in {} turns samples of power were missing for more than a tenth of the time; their energy is scaled up",
+                board.poorly_covered()
+            ));
+        }
+        run.incidents = Some(board.incidents());
+        Ok(run)
+    }
+
+    fn serve_on<B: Board>(&self, choice: Choice, board: B) -> anyhow::Result<(Run, B)> {
         let options = self.options;
         let mut controller = self.controller(&choice)?;
         let full_depth = self.profile.actions.depth.last().copied().unwrap_or(1);
@@ -129,14 +172,6 @@ impl<'a> Job<'a> {
             },
             &STOP,
         )?;
-        let conditions = Conditions {
-            ambient_c: options.ambient,
-            start_c: options.start(),
-            seed: options.seed,
-            limit_c: f64::from(self.limits.temperature.0) / 1000.0,
-            ..Conditions::default()
-        };
-        let board = SimulatedBoard::new(&self.profile.plant, conditions);
         let mut service = Service::new(board, Queue::new(options.rate, self.requests, options.seed), answers);
         let course = Course { prompts: &self.prompts, fan_off_at: self.fan_off_at, stop: &STOP };
         let mut record =
@@ -157,7 +192,9 @@ impl<'a> Job<'a> {
         record.finish(&summary)?;
         controller.report(summary.decisions);
         let wall_s = started.elapsed().as_secs_f64();
-        Ok(Run { governor: choice, summary, turns, decision_cost: DecisionCost::of(&finished.decision_ns), wall_s })
+        let decision_cost = DecisionCost::of(&finished.decision_ns);
+        let run = Run { governor: choice, summary, turns, decision_cost, wall_s, incidents: None };
+        Ok((run, service.into_board()))
     }
 
     /// The firmware knows policies only; any other governor decides in this process.
@@ -189,9 +226,10 @@ impl<'a> Job<'a> {
             format: 1,
             version: env!("CARGO_PKG_VERSION"),
             seed: options.seed,
-            simulated: true,
-            board: self.profile.plant.name.to_string(),
-            board_sha256: sha256_of(&options.board)?,
+            simulated: self.real.is_none(),
+            real: self.real.as_ref().map(RealBoard::header),
+            board: self.real.as_ref().map_or_else(|| self.profile.plant.name.to_string(), RealBoard::name),
+            board_sha256: sha256_of(self.real.as_ref().map_or(&options.board, RealBoard::profile_path))?,
             governor: governor.to_string(),
             fallback: self.fallback(governor).map(|rule| rule.setting),
             policy_sha256: (*governor == Choice::Learned).then(|| hex(&self.image)),

@@ -14,6 +14,7 @@
 //! | [`quantize`] | the only door from floats to integers |
 //! | [`eval`] | governors and policies side by side |
 //! | [`verify`] | conformance against files of cases |
+//! | [`measure`] | energy out of samples of power |
 //! | [`bench`](mod@bench) | what our own code costs on a machine |
 //! | [`report`] | tables and figures |
 //! | [`resources`] | CPU time and memory of this process |
@@ -31,6 +32,7 @@ pub mod grpo;
 pub mod import;
 pub mod input_file;
 pub mod llm;
+pub mod measure;
 pub mod quantize;
 pub mod report;
 pub mod resources;

@@ -5,6 +5,7 @@
 //! | [`tree`] | the files of a board, behind a trait with an injected root |
 //! | [`attribute`] | one value in one file |
 //! | [`discover`] | what a Jetson has, found by content and never by index |
+//! | [`telemetry`] | what a board says while it works, sampled in threads of its own |
 //! | [`tegrastats`] | the lines of NVIDIA's program, of every release, and the program as a source |
 //!
 //! The facts, per board and release, are in docs/jetson.md.
@@ -12,4 +13,5 @@
 pub mod attribute;
 pub mod discover;
 pub mod tegrastats;
+pub mod telemetry;
 pub mod tree;

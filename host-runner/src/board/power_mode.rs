@@ -78,9 +78,13 @@ mod tests {
 
     #[test]
     fn modes_are_known_by_name() {
-        let json = r#"{"files": {"/etc/nvpmodel.conf": "< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=2 NAME=30W>\n"}}"#;
+        let json =
+            r#"{"files": {"/etc/nvpmodel.conf": "< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=2 NAME=30W>\n"}}"#;
         let tree = crate::board::tree::CapturedTree::parse(json).unwrap();
-        assert_eq!([number_of(&tree, "30W"), number_of(&tree, "MAXN"), number_of(&tree, "50W")], [Some(2), Some(0), None]);
+        assert_eq!(
+            [number_of(&tree, "30W"), number_of(&tree, "MAXN"), number_of(&tree, "50W")],
+            [Some(2), Some(0), None]
+        );
     }
 
     #[test]

@@ -50,15 +50,27 @@ impl Services for NoServices {
     }
 
     fn stop(&self, service: &str) -> Result<(), ServiceError> {
-        Err(ServiceError { verb: "systemctl stop", service: service.to_owned(), cause: "this tree has no services".to_owned() })
+        Err(ServiceError {
+            verb: "systemctl stop",
+            service: service.to_owned(),
+            cause: "this tree has no services".to_owned(),
+        })
     }
 
     fn start(&self, service: &str) -> Result<(), ServiceError> {
-        Err(ServiceError { verb: "systemctl start", service: service.to_owned(), cause: "this tree has no services".to_owned() })
+        Err(ServiceError {
+            verb: "systemctl start",
+            service: service.to_owned(),
+            cause: "this tree has no services".to_owned(),
+        })
     }
 
     fn set_power_mode(&self, id: u32) -> Result<(), ServiceError> {
-        Err(ServiceError { verb: "nvpmodel -m", service: id.to_string(), cause: "this tree has no nvpmodel".to_owned() })
+        Err(ServiceError {
+            verb: "nvpmodel -m",
+            service: id.to_string(),
+            cause: "this tree has no nvpmodel".to_owned(),
+        })
     }
 }
 
@@ -83,12 +95,7 @@ impl Services for Systemd {
     }
 }
 
-fn ask(
-    verb: &'static str,
-    program: &str,
-    arguments: &[&str],
-    service: &str,
-) -> Result<(), ServiceError> {
+fn ask(verb: &'static str, program: &str, arguments: &[&str], service: &str) -> Result<(), ServiceError> {
     let failed = |cause: String| ServiceError { verb, service: service.to_owned(), cause };
     match succeeds(program, arguments) {
         Ok(true) => Ok(()),

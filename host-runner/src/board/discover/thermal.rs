@@ -145,6 +145,7 @@ fn kind(name: &str) -> Kind {
 mod tests {
     use super::*;
     use crate::board::tree::CapturedTree;
+    use std::fmt::Write as _;
 
     fn found(json: &str) -> Thermal {
         Thermal::discover(&CapturedTree::parse(json).unwrap()).unwrap()
@@ -175,9 +176,8 @@ mod tests {
             let folder = format!("/sys/class/thermal/thermal_zone{number}");
             let mut files = format!(r#""{folder}/type": "{name}\n""#);
             for (place, (kind, temperature)) in trips.iter().enumerate() {
-                files += &format!(
-                    r#","{folder}/trip_point_{place}_type": "{kind}\n","{folder}/trip_point_{place}_temp": "{temperature}\n""#
-                );
+                let trip = format!("{folder}/trip_point_{place}");
+                write!(files, r#","{trip}_type": "{kind}\n","{trip}_temp": "{temperature}\n""#).unwrap();
             }
             files
         };

@@ -37,8 +37,7 @@ impl Job<'_> {
         }
         let row = |result: &Run| {
             let ending = result.summary.ending;
-            let mut row =
-                json!({ "governor": result.governor.to_string(), "ending": ending, "figures": result.summary.figures() });
+            let mut row = json!({ "governor": result.governor.to_string(), "ending": ending, "figures": result.summary.figures() });
             if let Some(incidents) = result.incidents {
                 row["incidents"] = json!(incidents);
             }
@@ -67,7 +66,9 @@ impl Job<'_> {
         match &self.real {
             None => format!("the simulated board {}", self.profile.plant.name),
             Some(real) if real.applies() => format!("this board, {}", printable(&real.name())),
-            Some(real) => format!("this board, {}, in a dry run: its clocks and fan were left alone", printable(&real.name())),
+            Some(real) => {
+                format!("this board, {}, in a dry run: its clocks and fan were left alone", printable(&real.name()))
+            }
         }
     }
 
@@ -185,9 +186,8 @@ const fn ended(ending: Ending) -> &'static str {
 
 /// The figures that people ask for first, one column per governor.
 fn summary_table(corner: &str, results: &[Run]) -> Table {
-    let mut table = Table::new(
-        std::iter::once(corner.to_owned()).chain(results.iter().map(|result| result.governor.to_string())),
-    );
+    let mut table =
+        Table::new(std::iter::once(corner.to_owned()).chain(results.iter().map(|result| result.governor.to_string())));
     let mut row = |name: &str, cell: &dyn Fn(&Summary) -> String| {
         table.row(std::iter::once(name.to_owned()).chain(results.iter().map(|result| cell(&result.summary))));
     };

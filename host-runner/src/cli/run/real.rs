@@ -2,9 +2,9 @@
 
 use super::super::board::place::Place;
 use super::super::output::note;
+use crate::board::actuator::Actuator;
 use crate::board::actuator::clock::{GpuClock, Range};
 use crate::board::actuator::fan::FanControl;
-use crate::board::actuator::Actuator;
 use crate::board::discover::Found;
 use crate::board::discover::gpu::Gpu;
 use crate::board::fan_curve::FanCurve;
@@ -78,10 +78,14 @@ impl RealBoard {
         let tree = place.tree()?;
         let found = discover(tree.as_ref())?;
         let gpu = found.gpu.clone().map_err(|missing| {
-            anyhow::anyhow!("{missing}. `energyllm board doctor` says more; without --board jetson a board is simulated")
+            anyhow::anyhow!(
+                "{missing}. `energyllm board doctor` says more; without --board jetson a board is simulated"
+            )
         })?;
         if let (Err(missing), None) = (power_rule(&found), &options.ina3221) {
-            anyhow::bail!("{missing}; without power there is no energy to measure. --ina3221 reads a chip without driver");
+            anyhow::bail!(
+                "{missing}; without power there is no energy to measure. --ina3221 reads a chip without driver"
+            );
         }
         anyhow::ensure!(found.thermal.is_ok(), "the board says no temperature; `energyllm board doctor` says more");
         let (session, leftover) = Session::open(&tree, place.services(), &place.state(), &found, options.apply)?;

@@ -158,7 +158,11 @@ mod tests {
             (json!({"offline": ["a", "a"]}), json!({"offline": ["b", "a"]}), &["/offline"]),
             (json!({"cpus": [1, 2]}), json!({"cpus": [2, 1]}), &["/cpus"]),
             (json!({"power": {"rails_mw": {"a": 7}}}), json!({"power": {"rails_mw": {"a": 8}}}), &none),
-            (json!({"power": {"rails_mw": {"a": 7}}}), json!({"power": {"rails_mw": {"a": 9}}}), &["/power/rails_mw/a"]),
+            (
+                json!({"power": {"rails_mw": {"a": 7}}}),
+                json!({"power": {"rails_mw": {"a": 9}}}),
+                &["/power/rails_mw/a"],
+            ),
             (json!({"a": 1, "lenient": ["a"]}), json!({"a": null}), &none),
             (json!({"a": 1, "lenient": ["a"]}), json!({"a": 2}), &["/a"]),
         ] {

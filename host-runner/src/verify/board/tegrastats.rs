@@ -18,7 +18,9 @@ pub fn compare(log: &Path, expected: &Path) -> Result<Vec<Ledger>, BoardCaseErro
         let mut ledger = Ledger::default();
         let place = format!("line {} ", number + 1);
         match lines.get(number) {
-            Some(line) => ledger.compare(&place, wanted, Line::parse(line).to_json().as_object().unwrap_or(&Map::new())),
+            Some(line) => {
+                ledger.compare(&place, wanted, Line::parse(line).to_json().as_object().unwrap_or(&Map::new()));
+            }
             None => ledger.differ(&place, &Value::Object(wanted.clone()), &Value::Null),
         }
         ledgers.push(ledger);

@@ -175,7 +175,9 @@ impl Report {
             Ok(thermal) => {
                 let reads = |path: &Path| integer(tree, path).is_ok_and(|temperature| temperature > -40_000);
                 let zones = thermal.zones.iter().filter(|zone| reads(&zone.temperature)).count();
-                let limit = thermal.soft_limit().map_or("no trip point".into(), |limit| format!("soft limit {limit}"));
+                let limit = thermal
+                    .soft_limit()
+                    .map_or("no trip point".into(), |limit| format!("soft limit {} °C", f64::from(limit.0) / 1000.0));
                 let says = format!("{zones} of {} zones read, {limit}", thermal.zones.len());
                 match zones {
                     0 => self.fault("temperature", says, "wake the board (run a CUDA program), then look again"),

@@ -1,7 +1,8 @@
 //! One controller per board: a lock that the kernel gives back when its holder dies, however it dies.
 
 use std::fs::{File, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 pub struct Lock {
     /// The open file is the lock (flock); its content, the process that holds it, is for people only.
     _file: File,
+    path: PathBuf,
 }
 
 /// Why the lock cannot be had.
@@ -51,28 +53,49 @@ impl Lock {
     pub fn take(folder: &Path) -> Result<Self, LockError> {
         let path = folder.join("lock");
         let failed = |source| LockError::Open { path: path.clone(), source };
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        let mut file =
-            File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = file.read_to_string(&mut holder);
-                let holder = holder.trim();
-                return Err(LockError::Held { holder: if holder.is_empty() { "?" } else { holder }.to_owned() });
+        loop {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+            let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+            let mut file = match opened {
+                // Its holder has just taken the folder away.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                opened => opened.map_err(failed)?,
+            };
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let mut holder = String::new();
+                    let _ = file.read_to_string(&mut holder);
+                    let holder = holder.trim();
+                    return Err(LockError::Held { holder: if holder.is_empty() { "?" } else { holder }.to_owned() });
+                }
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            // A file that was taken away between opening and locking locks nothing.
+            let ours = file.metadata().map_err(failed)?.ino();
+            if !std::fs::metadata(&path).is_ok_and(|there| there.ino() == ours) {
+                continue;
+            }
+            // A full disk must not keep anybody from restoring a board: the number is a courtesy.
+            let _ =
+                file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+            return Ok(Self { _file: file, path });
         }
-        // A full disk must not keep anybody from restoring a board: the number is a courtesy.
-        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(Self { _file: file })
+    }
+}
+
+impl Drop for Lock {
+    /// Takes the file away, and the folder when nothing else is in it: a board is left as it was found.
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+        let _ = self.path.parent().map(std::fs::remove_dir);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     #[test]
     fn one_at_a_time_and_the_holder_is_named() {
@@ -82,7 +105,33 @@ mod tests {
         let refused = Lock::take(&state).unwrap_err().to_string();
         assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
         drop(first);
+        assert!(!state.exists(), "nothing is left behind");
         Lock::take(&state).unwrap();
+    }
+
+    /// Threads that take and leave the lock as fast as they can, files and folders coming and going: never two at once.
+    #[test]
+    fn two_never_hold_it_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let inside = AtomicU32::new(0);
+        let contend = || {
+            let mut taken = 0;
+            while taken < 200 {
+                if let Ok(lock) = Lock::take(&state) {
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    std::thread::yield_now();
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    drop(lock);
+                    taken += 1;
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(contend);
+            }
+        });
     }
 
     #[test]

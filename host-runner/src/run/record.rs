@@ -48,10 +48,10 @@ pub struct Header {
     pub rate_per_s: f64,
     /// The fan fails when this request arrives.
     pub fan_off_at: Option<usize>,
-    /// Air around the board, °C.
-    pub ambient_c: f64,
-    /// Board temperature at the start, °C.
-    pub start_c: f64,
+    /// Air around the simulated board, °C.
+    pub ambient_c: Option<f64>,
+    /// Temperature of the simulated board at the start, °C.
+    pub start_c: Option<f64>,
     /// Temperature that must never be reached, °C.
     pub temperature_limit_c: f64,
     /// Most tokens of an answer.

@@ -2,6 +2,7 @@
 
 mod actuating;
 mod clock;
+mod driving;
 mod fan;
 mod scripted;
 mod session;

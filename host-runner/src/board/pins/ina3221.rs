@@ -207,9 +207,10 @@ mod tests {
     impl I2c for Chip {
         fn transaction(&mut self, address: u8, operations: &mut [Operation<'_>]) -> Result<(), ErrorKind> {
             let nobody = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
-            let [Operation::Write(&[register]), Operation::Read(value)] = operations else {
+            let [Operation::Write(written), Operation::Read(value)] = operations else {
                 return Err(ErrorKind::Other);
             };
+            let register = written[0];
             let known = self.registers.iter().find(|(number, _)| address == 0x40 && *number == register);
             value.copy_from_slice(&known.ok_or(nobody)?.1.to_be_bytes());
             Ok(())

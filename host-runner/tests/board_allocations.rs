@@ -23,9 +23,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 struct Bench {
-    folder: TempDir,
     tree: Arc<dyn FileTree>,
     session: Session,
+    /// Goes last.
+    _folder: TempDir,
 }
 
 impl Bench {
@@ -36,7 +37,7 @@ impl Bench {
         let found = Found::discover(tree.as_ref());
         let state = folder.path().join("run/energyllm");
         let session = Session::open(&tree, Arc::new(NoServices), &state, &found, true).unwrap().0;
-        Self { folder, tree, session }
+        Self { tree, session, _folder: folder }
     }
 
     fn clock(&self) -> GpuClock {
@@ -78,7 +79,6 @@ fn setting_clock_and_fan() {
         }
     });
     assert_eq!(counted, 0);
-    drop(bench.folder);
 }
 
 #[test]

@@ -75,6 +75,9 @@ pub struct Baseline {
     pub fans: Vec<FanDrive>,
     /// The vendor's fan service was running.
     pub fan_service: bool,
+    /// The power mode that was in force. When another is in force in the end, somebody has set it, and the GPU gets
+    /// the range of that one.
+    pub mode: Option<u32>,
     /// The power mode to go back to, for those who were allowed to leave it.
     pub power_mode: Option<u32>,
 }
@@ -207,6 +210,7 @@ mod tests {
             }),
             fans: vec![FanDrive { pwm: knob("/sys/b/pwm1", "66\n"), control: None }],
             fan_service: true,
+            mode: Some(0),
             power_mode: None,
         }
     }

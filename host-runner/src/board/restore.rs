@@ -6,12 +6,13 @@
 //! the vendor's service takes care of it, or when the board is cold.
 
 use super::actuator::clock::near;
-use super::attribute::integer;
+use super::attribute::{integer, text};
 use super::baseline::{Baseline, BaselineError, FanDrive, GpuRange, Knob};
 use super::discover::Found;
 use super::discover::thermal::Kind;
 use super::gate::is_passing;
 use super::moved;
+use super::power_mode::GpuLimits;
 use super::services::{FAN_SERVICE, Services};
 use super::tree::{FileTree, TreeError};
 use controller_core::units::MilliCelsius;
@@ -72,7 +73,13 @@ pub fn give_back(tree: &dyn FileTree, services: &dyn Services, baseline: &Baseli
         restored.failed.push(error.to_string());
     }
     if let Some(gpu) = &baseline.gpu {
-        give_back_gpu(tree, gpu, &mut restored);
+        match another_mode(tree, baseline, gpu) {
+            None => give_back_gpu(tree, gpu, &mut restored),
+            Some(range) => {
+                restored.notes.push("the power mode is another than it was; the GPU gets the range of this one".into());
+                give_back_gpu(tree, &range, &mut restored);
+            }
+        }
     }
     for fan in &baseline.fans {
         give_back_fan(tree, fan, baseline.fan_service, &mut restored);
@@ -84,6 +91,21 @@ pub fn give_back(tree: &dyn FileTree, services: &dyn Services, baseline: &Baseli
         restored.failed.push(error.to_string());
     }
     restored
+}
+
+/// The range of the power mode that somebody has set meanwhile; `None` when it is the old one.
+fn another_mode(tree: &dyn FileTree, baseline: &Baseline, gpu: &GpuRange) -> Option<GpuRange> {
+    let mode = Found::discover(tree).mode.ok()?;
+    if baseline.mode.is_none_or(|before| before == mode.id) {
+        return None;
+    }
+    let table = text(tree, &gpu.max.path.with_file_name("available_frequencies")).ok()?;
+    let clocks: Vec<u64> = table.split_whitespace().filter_map(|hz| hz.parse().ok()).collect();
+    let limits = GpuLimits::of_mode(tree, mode.id);
+    let knob = |knob: &Knob, hz: u64| Knob { path: knob.path.clone(), text: format!("{hz}\n") };
+    let min = knob(&gpu.min, limits.min_hz.or_else(|| clocks.iter().min().copied())?);
+    let max = knob(&gpu.max, limits.max_hz.or_else(|| clocks.iter().max().copied())?);
+    Some(GpuRange { min, max, throttled: false })
 }
 
 /// Upper bound if that widens, lower bound, upper bound: right on every kernel, whatever stands there now.

@@ -17,6 +17,7 @@ pub fn take(tree: &dyn FileTree, found: &Found, services: &dyn Services) -> Resu
     Ok(Baseline {
         gpu,
         fans: fans(tree, found)?,
+        mode: found.mode.as_ref().ok().map(|mode| mode.id),
         fan_service: services.is_active(FAN_SERVICE) == Some(true),
         ..Baseline::of_this_boot(tree)
     })

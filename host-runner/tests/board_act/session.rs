@@ -145,3 +145,46 @@ fn a_panic_gives_the_board_back() {
     assert!(outcome.is_err());
     assert_eq!(world.request(), FULL);
 }
+
+/// Somebody has set another power mode meanwhile: that is respected while we run, and not undone in the end.
+#[test]
+fn another_power_mode_is_not_undone() {
+    let world = World::new(Kernel::Clips);
+    let session = world.session();
+    let mut clock = world.clock(&session);
+    let start = Instant::now();
+    clock.pin(1_020_000_000, start).unwrap();
+    {
+        let mut state = world.board.state();
+        state.request = (306_000_000, 612_000_000);
+        state.files.insert("/var/lib/nvpmodel/status".into(), "pmode:0002\n".into());
+        let modes =
+            "< POWER_MODEL ID=0 NAME=MAXN >\nGPU MAX_FREQ -1\n< POWER_MODEL ID=2 NAME=30W >\nGPU MAX_FREQ 612000000\n";
+        state.files.insert("/etc/nvpmodel.conf".into(), modes.into());
+    }
+    for second in 0..10 {
+        clock.pin(1_020_000_000, start + std::time::Duration::from_secs(second)).unwrap();
+        assert!(world.request().1 <= 612_000_000, "above the mode");
+    }
+    assert_eq!(world.request(), (612_000_000, 612_000_000));
+    assert!(session.release().is_complete());
+    assert_eq!(world.request(), (306_000_000, 612_000_000));
+}
+
+#[test]
+fn a_power_mode_is_left_at_the_end_and_only_when_it_was_changed() {
+    let world = World::new(Kernel::Clips);
+    let session = world.session();
+    let found = world.found();
+    session.change_power_mode(&found, "MAXN").unwrap();
+    assert!(world.daemon.modes.lock().unwrap().is_empty(), "it is in force already");
+    let error = session.change_power_mode(&found, "90W").unwrap_err().to_string();
+    assert!(error.contains("90W") && error.contains("no such mode"), "{error}");
+    let modes = "< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=2 NAME=30W >\n";
+    world.board.state().files.insert("/etc/nvpmodel.conf".into(), modes.into());
+    // nvpmodel asks for a reboot, and does nothing: noticed, and taken back in the end.
+    let error = session.change_power_mode(&found, "30W").unwrap_err().to_string();
+    assert!(error.contains("reboot"), "{error}");
+    drop(session);
+    assert_eq!(*world.daemon.modes.lock().unwrap(), [2, 0]);
+}

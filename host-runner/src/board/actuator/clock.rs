@@ -103,6 +103,8 @@ pub struct GpuClock {
     cooling: Option<PathBuf>,
     /// What may be chosen: entries of the board's own table within its power mode, ascending.
     choices_hz: Vec<u64>,
+    /// Nothing above it is written, since somebody has set this upper bound: another power mode.
+    ceiling_hz: u64,
     /// What was written last.
     written: Option<Range>,
     /// What read back last, as long as it is no news.
@@ -127,12 +129,23 @@ impl GpuClock {
             return Err(ClockError::NoTable(allowed));
         }
         let (min, max) = (devfreq.join("min_freq"), devfreq.join("max_freq"));
-        Ok(Self { gate, min, max, cooling, choices_hz, written: None, held: None, backoff: Backoff::default() })
+        Ok(Self {
+            gate,
+            min,
+            max,
+            cooling,
+            choices_hz,
+            ceiling_hz: u64::MAX,
+            written: None,
+            held: None,
+            backoff: Backoff::default(),
+        })
     }
 
     /// The entry that stands for a clock: the nearest at or below it, or the lowest.
     #[must_use]
     pub fn entry(&self, wanted_hz: u64) -> u64 {
+        let wanted_hz = wanted_hz.min(self.ceiling_hz);
         let above = self.choices_hz.partition_point(|hz| *hz <= wanted_hz);
         self.choices_hz.get(above.saturating_sub(1)).copied().unwrap_or(wanted_hz)
     }
@@ -164,7 +177,14 @@ impl GpuClock {
             if !seen.is_near(written) {
                 self.backoff.conflict(now);
                 let capped = seen.max_hz < written.max_hz && self.is_throttled();
-                return Ok(if capped { Pinned::Throttled(seen) } else { Pinned::Foreign(seen) });
+                if capped {
+                    return Ok(Pinned::Throttled(seen));
+                }
+                // A range is what a power mode sets; a point, what jetson_clocks does.
+                if !near(seen.min_hz, seen.max_hz) {
+                    self.ceiling_hz = self.ceiling_hz.min(seen.max_hz);
+                }
+                return Ok(Pinned::Foreign(seen));
             }
         }
         let towards_safety = wanted.max_hz < seen.max_hz;

@@ -43,7 +43,7 @@ fn what_a_dead_session_left_is_given_back_by_the_next_one() {
     let kept = session.baseline();
     drop(session);
     // As after SIGKILL: the state is kept, the board is changed, nobody holds the lock.
-    kept.save(world.state.path()).unwrap();
+    world.keep(&kept);
     world.board.state().request = (612_000_000, 612_000_000);
     let next = world.session();
     assert_eq!(world.request(), FULL);
@@ -54,7 +54,7 @@ fn what_a_dead_session_left_is_given_back_by_the_next_one() {
 fn a_leftover_that_cannot_be_given_back_stays_kept_and_is_named() {
     let world = World::new(Kernel::Clips);
     let kept = world.session().baseline();
-    kept.save(world.state.path()).unwrap();
+    world.keep(&kept);
     world.board.state().request = (612_000_000, 612_000_000);
     world.board.state().failing.insert(Path::new(GPU).join("max_freq"), (TreeError::Denied, u32::MAX));
     let error = world.open(true).unwrap_err().to_string();
@@ -122,7 +122,7 @@ fn giving_back_twice_is_giving_back_once() {
 fn a_state_of_an_earlier_boot_is_forgotten() {
     let world = World::new(Kernel::Clips);
     let kept = world.session().baseline();
-    kept.save(world.state.path()).unwrap();
+    world.keep(&kept);
     {
         let mut state = world.board.state();
         state.request = (306_000_000, 612_000_000);

@@ -4,6 +4,7 @@ use crate::scripted::{Kernel, Scripted};
 use crate::synthetic::GPU;
 use host_runner::board::actuator::clock::GpuClock;
 use host_runner::board::actuator::fan::FanControl;
+use host_runner::board::baseline::Baseline;
 use host_runner::board::discover::Found;
 use host_runner::board::fan_curve::FanCurve;
 use host_runner::board::services::{ServiceError, Services};
@@ -73,6 +74,13 @@ impl World {
 
     pub fn session(&self) -> Session {
         self.open(true).unwrap()
+    }
+
+    /// Keeps a state as a session that was killed leaves it.
+    pub fn keep(&self, baseline: &Baseline) {
+        // A session that ends well takes its folder away.
+        std::fs::create_dir_all(self.state.path()).unwrap();
+        baseline.save(self.state.path()).unwrap();
     }
 
     /// The clock of a session.

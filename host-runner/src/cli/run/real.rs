@@ -58,6 +58,13 @@ pub struct Options {
     fan_relay: Option<LineName>,
 }
 
+impl Options {
+    /// Something was asked for that only a real board can do.
+    pub const fn changes_a_board(&self) -> bool {
+        self.apply || self.allow_nvpmodel.is_some()
+    }
+}
+
 /// A real board that was taken over, or in a dry run is looked at.
 pub struct RealBoard {
     options: Options,

@@ -5,6 +5,7 @@
 //! or environment.
 
 mod bench;
+mod board;
 mod eval;
 mod freeze;
 mod llm;
@@ -42,6 +43,7 @@ enum Command {
     Search(search::Arguments),
     Verify(verify::Arguments),
     Bench(bench::Arguments),
+    Board(board::Arguments),
     Llm(llm::Arguments),
 }
 
@@ -68,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Search(search) => search::run(search, format),
         Command::Verify(verify) => verify::run(verify, format),
         Command::Bench(bench) => bench::run(bench, format),
+        Command::Board(board) => board::run(board, format),
         Command::Llm(llm) => llm::run(llm, format),
     };
     match result {

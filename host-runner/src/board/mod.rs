@@ -15,6 +15,8 @@
 //! | [`pins`] | GPIO lines, and a power sensor over I2C |
 //! | [`moved`] | chips whose number has changed |
 //! | [`doctor`] | what a run would miss, and what mends it |
+//! | [`desktop`] | machines that are no Jetson: plain Linux, NVIDIA GPUs |
+//! | [`survey`] | what kind of board this is, and the meter for it |
 //! | [`telemetry`] | what a board says while it works, sampled in threads of its own |
 //! | [`tegrastats`] | the lines of NVIDIA's program, of every release, and the program as a source |
 //!
@@ -23,6 +25,7 @@
 pub mod actuator;
 pub mod attribute;
 pub mod baseline;
+pub mod desktop;
 pub mod discover;
 pub mod doctor;
 pub mod fan_curve;
@@ -38,6 +41,7 @@ pub mod restore;
 pub mod services;
 pub mod session;
 pub mod snapshot;
+pub mod survey;
 pub mod tegrastats;
 pub mod telemetry;
 pub mod tree;

@@ -54,7 +54,8 @@ pub struct Trip {
 }
 
 impl Thermal {
-    pub(super) fn discover(tree: &dyn FileTree) -> Result<Self, Missing> {
+    /// Looks for zones.
+    pub fn discover(tree: &dyn FileTree) -> Result<Self, Missing> {
         let mut zones = zones(tree, CLASS);
         if zones.is_empty() {
             zones = self::zones(tree, VIRTUAL);

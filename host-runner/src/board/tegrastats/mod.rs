@@ -7,9 +7,11 @@
 //! What a line does not say is absent, never 0.
 
 mod json;
+mod meter;
 mod parse;
 mod source;
 
+pub use meter::TegrastatsMeter;
 pub use source::{SourceError, Stamped, Tegrastats};
 
 use crate::board::discover::power;

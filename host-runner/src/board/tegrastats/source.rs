@@ -22,6 +22,12 @@ pub enum SourceError {
         /// What the system said.
         cause: std::io::Error,
     },
+    /// It said nothing that is known.
+    #[error("{program} prints no line that is known; run it by hand to see what it says", program = program.display())]
+    Silent {
+        /// The program.
+        program: PathBuf,
+    },
 }
 
 /// A line and when it came.
@@ -124,8 +130,9 @@ mod tests {
             match Tegrastats::start(program, interval) {
                 Ok(source) => return source,
                 Err(SourceError::Start { cause, .. }) => {
-                    assert_eq!(cause.kind(), std::io::ErrorKind::ExecutableFileBusy)
+                    assert_eq!(cause.kind(), std::io::ErrorKind::ExecutableFileBusy);
                 }
+                Err(error) => panic!("{error}"),
             }
         }
     }
@@ -153,6 +160,26 @@ mod tests {
         let pid = std::fs::read_to_string(folder.path().join("tegrastats.pid")).unwrap();
         drop(source);
         assert!(!Path::new("/proc").join(pid.trim()).exists());
+    }
+
+    #[test]
+    fn its_rails_and_zones_are_channels() {
+        use crate::board::tegrastats::TegrastatsMeter;
+        use crate::board::telemetry::{Clock, Meter as _, Sample};
+        let folder = tempfile::tempdir().unwrap();
+        let line = "PMIC@100C CPU@40.5C VDD_IN 5000mW/5000mW VDD_SOC 900mW/900mW";
+        let path = program(folder.path(), &format!("while :; do echo {line}; sleep 0.05; done"));
+        drop(start(&path, Duration::ZERO));
+        let meter = TegrastatsMeter::start(&path, Duration::from_mins(10)).unwrap();
+        let mut sample = Sample::default();
+        sample.read(&meter, &Clock::start());
+        let telemetry = sample.telemetry(meter.channels());
+        assert_eq!(telemetry.power.value().map(|power| power.0), Some(5000));
+        assert_eq!(telemetry.temperature.value().map(|temperature| temperature.0), Some(40_500));
+        let silent = program(folder.path(), "echo tegrastats: not for you");
+        drop(start(&silent, Duration::ZERO));
+        let error = TegrastatsMeter::start(&silent, Duration::ZERO).err().unwrap();
+        assert!(error.to_string().contains("no line that is known"), "{error}");
     }
 
     #[test]

@@ -46,7 +46,6 @@ enum Command {
     Bench(bench::Arguments),
     Board(board::Arguments),
     Llm(llm::Arguments),
-    Board(board::Arguments),
     Fan(fan::Arguments),
 }
 
@@ -75,7 +74,6 @@ pub fn main() -> ExitCode {
         Command::Bench(bench) => bench::run(bench, format),
         Command::Board(board) => board::run(board, format),
         Command::Llm(llm) => llm::run(llm, format),
-        Command::Board(board) => board::run(board, format),
         Command::Fan(fan) => fan::run(fan, format),
     };
     match result {

@@ -74,6 +74,10 @@ wire!(enum Feature {
     10 => PrefillIndex,
     11 => DecodeIndex,
     12 => BatchSize,
+    13 => AnswerTokens,
+    14 => TokenAllowance,
+    15 => ResponseShare,
+    16 => BatchShare,
 });
 
 /// One feature and the values that map to -1 and to 1; values outside saturate.

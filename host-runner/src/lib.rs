@@ -8,11 +8,13 @@
 //! | [`env`](mod@env) | requests, boards, turns |
 //! | [`grpo`] | training |
 //! | [`import`] | policies of the published prototype |
+//! | [`board`] | real boards: what is there and what it reads |
 //! | [`baseline`] | searches and policies to beat |
 //! | [`search`] | finding a good setting in few pulls |
 //! | [`quantize`] | the only door from floats to integers |
 //! | [`eval`] | governors and policies side by side |
 //! | [`verify`] | conformance against files of cases |
+//! | [`measure`] | energy out of samples of power |
 //! | [`bench`](mod@bench) | what our own code costs on a machine |
 //! | [`report`] | tables and figures |
 //! | [`resources`] | CPU time and memory of this process |
@@ -22,6 +24,7 @@
 pub mod atomic_file;
 pub mod baseline;
 pub mod bench;
+pub mod board;
 pub mod cli;
 pub mod env;
 pub mod eval;
@@ -29,6 +32,7 @@ pub mod grpo;
 pub mod import;
 pub mod input_file;
 pub mod llm;
+pub mod measure;
 pub mod quantize;
 pub mod rapl;
 pub mod report;

@@ -5,7 +5,9 @@
 //! or environment.
 
 mod bench;
+mod board;
 mod eval;
+mod fan;
 mod freeze;
 mod llm;
 mod output;
@@ -42,7 +44,9 @@ enum Command {
     Search(search::Arguments),
     Verify(verify::Arguments),
     Bench(bench::Arguments),
+    Board(board::Arguments),
     Llm(llm::Arguments),
+    Fan(fan::Arguments),
 }
 
 /// How a command ended, when nothing went wrong on the way.
@@ -68,7 +72,9 @@ pub fn main() -> ExitCode {
         Command::Search(search) => search::run(search, format),
         Command::Verify(verify) => verify::run(verify, format),
         Command::Bench(bench) => bench::run(bench, format),
+        Command::Board(board) => board::run(board, format),
         Command::Llm(llm) => llm::run(llm, format),
+        Command::Fan(fan) => fan::run(fan, format),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

@@ -130,6 +130,12 @@ impl<A: Answers, B: Board> Service<A, B> {
         &mut self.board
     }
 
+    /// The board, when the work is done.
+    #[must_use]
+    pub fn into_board(self) -> B {
+        self.board
+    }
+
     /// The queue.
     #[must_use]
     pub const fn queue(&self) -> &Queue {

@@ -32,7 +32,7 @@ pub fn of_runs(runs: &[(String, &[TurnRecord])], limit_c: f64, place: &str) -> F
     };
     let failed = runs.iter().filter_map(|(_, turns)| turns.iter().find(|turn| !turn.fan_working)).map(seconds);
     Figure {
-        title: format!("energyllm run, simulated board: {place}"),
+        title: format!("energyllm run, {place}"),
         time_label: "time on the board, s".to_owned(),
         panels: vec![
             temperature,

@@ -2,8 +2,12 @@
 
 use super::super::output::note;
 use super::present::{progress_bar, show_progress};
+use super::real::RealBoard;
 use super::{Arguments, DEFAULT_PROMPTS, FanOff, SHIPPED_REQUESTS, STOP};
 use crate::atomic_file::AtomicFile;
+use crate::board::actuator::incidents::Incidents;
+use crate::board::session::Session;
+use crate::env::board::Board;
 use crate::env::profile::BoardProfile;
 use crate::env::quality::Quality;
 use crate::env::queue::Queue;
@@ -33,6 +37,7 @@ use firmware_sim::plant::Conditions;
 use firmware_sim::plant::latency::decode_step_seconds;
 use sha2::{Digest, Sha256};
 use std::path::Path;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 /// Everything read and checked before the first batch.
@@ -46,6 +51,8 @@ pub(super) struct Job<'a> {
     pub(super) requests: usize,
     pub(super) fan_off_at: Option<usize>,
     pub(super) limits: Limits,
+    /// The real board, where one was asked for. Dropped, it is given back.
+    pub(super) real: Option<RealBoard>,
 }
 
 /// One governor's run.
@@ -55,6 +62,8 @@ pub(super) struct Run {
     pub(super) turns: Vec<TurnRecord>,
     pub(super) decision_cost: Option<DecisionCost>,
     pub(super) wall_s: f64,
+    /// What went otherwise than wished on a real board.
+    pub(super) incidents: Option<Incidents>,
 }
 
 impl<'a> Job<'a> {
@@ -72,24 +81,36 @@ impl<'a> Job<'a> {
             "--draft and --gate exclude each other: drafts keep the texts of all layers, a gate changes them; leave one off"
         );
         anyhow::ensure!(options.max_new_tokens > 0, "--max-new-tokens must be at least 1");
-        let profile = BoardProfile::read(&options.board)?;
+        let profile = if options.is_real() { None } else { Some(BoardProfile::read(&options.board)?) };
         let prompts = prompts::read(&options.prompts)?;
         let shipped = same_file(&options.prompts, Path::new(DEFAULT_PROMPTS));
         let requests = options.requests.unwrap_or(if shipped { SHIPPED_REQUESTS } else { prompts.len() });
         let fan_off_at = match options.fan_off_at {
-            None => Some(requests / 2),
+            None => Some(requests / 2).filter(|_| !options.is_real()),
             Some(FanOff::At(request)) => Some(request),
             Some(FanOff::Never) => None,
         };
         let learned = options.governors().contains(&Choice::Learned);
         let image = if learned { read_policy(&options.policy)? } else { Vec::new() };
-        let full = profile.actions.depth.last().copied().unwrap_or(1);
         let model = Model::load(&options.model, &ModelOptions::default())?;
         if let Err(no_exits) = model.require_exits() {
             let plain = options.draft.0.is_none() && options.gate.0.is_none() && !options.any_depth;
             anyhow::ensure!(plain, "{no_exits}; leave out --draft, --gate and --any-depth");
             note(&no_exits.to_string());
         }
+        // An output that cannot be written must not cost a whole run.
+        for name in ["record.jsonl", "run.png"] {
+            let path = options.out.join(name);
+            anyhow::ensure!(!path.is_dir(), "{} is a folder; choose another place with --out", path.display());
+            drop(AtomicFile::create(&path)?);
+        }
+        let real = if options.is_real() { Some(RealBoard::open(&options.real)?) } else { None };
+        let profile = match (profile, &real) {
+            (Some(profile), _) => profile,
+            (None, Some(real)) => real.profile()?,
+            (None, None) => unreachable!("a run is simulated or real"),
+        };
+        let full = profile.actions.depth.last().copied().unwrap_or(1);
         let quality = if model.require_exits().is_ok() {
             quality_beside(&options.model, full)?
         } else {
@@ -106,13 +127,12 @@ impl<'a> Job<'a> {
             }
         };
         let limits = Limits { min_depth, temperature, ..profile.limits };
-        // An output that cannot be written must not cost a whole run.
-        for name in ["record.jsonl", "run.png"] {
-            let path = options.out.join(name);
-            anyhow::ensure!(!path.is_dir(), "{} is a folder; choose another place with --out", path.display());
-            drop(AtomicFile::create(&path)?);
-        }
-        Ok(Self { options, profile, quality, model, prompts, image, requests, fan_off_at, limits })
+        Ok(Self { options, profile, quality, model, prompts, image, requests, fan_off_at, limits, real })
+    }
+
+    /// What a signal has to give back.
+    pub(super) fn session(&self) -> Weak<Session> {
+        self.real.as_ref().map(|real| Arc::downgrade(real.session())).unwrap_or_default()
     }
 
     fn reward(&self) -> RewardRule {
@@ -127,8 +147,31 @@ impl<'a> Job<'a> {
         self.profile.fallback.filter(|_| *governor == Choice::Learned && !self.options.no_fallback)
     }
 
-    /// Runs one governor from a fresh board over the same requests.
+    /// Runs one governor over the same requests, from a fresh board where it is simulated.
     pub(super) fn serve(&self, choice: Choice) -> anyhow::Result<Run> {
+        let Some(real) = &self.real else {
+            let options = self.options;
+            let conditions = Conditions {
+                ambient_c: options.ambient,
+                start_c: options.start(),
+                seed: options.seed,
+                limit_c: f64::from(self.limits.temperature.0) / 1000.0,
+                ..Conditions::default()
+            };
+            return Ok(self.serve_on(choice, SimulatedBoard::new(&self.profile.plant, conditions))?.0);
+        };
+        let (mut run, board) = self.serve_on(choice, real.board(self.limits.temperature, &STOP)?)?;
+        if board.poorly_covered() > 0 {
+            note(&format!(
+                "in {} turns samples of power were missing for more than a tenth of the time; their energy is scaled up",
+                board.poorly_covered()
+            ));
+        }
+        run.incidents = Some(board.incidents());
+        Ok(run)
+    }
+
+    fn serve_on<B: Board>(&self, choice: Choice, board: B) -> anyhow::Result<(Run, B)> {
         let options = self.options;
         let mut controller = self.controller(&choice)?;
         let full_depth = self.profile.actions.depth.last().copied().unwrap_or(1);
@@ -146,14 +189,6 @@ impl<'a> Job<'a> {
             },
             &STOP,
         )?;
-        let conditions = Conditions {
-            ambient_c: options.ambient,
-            start_c: options.start(),
-            seed: options.seed,
-            limit_c: f64::from(self.limits.temperature.0) / 1000.0,
-            ..Conditions::default()
-        };
-        let board = SimulatedBoard::new(&self.profile.plant, conditions);
         let mut service = Service::new(board, Queue::new(options.rate, self.requests, options.seed), answers);
         let course = Course { prompts: &self.prompts, fan_off_at: self.fan_off_at, stop: &STOP };
         let mut record =
@@ -174,7 +209,9 @@ impl<'a> Job<'a> {
         record.finish(&summary)?;
         controller.report(summary.decisions);
         let wall_s = started.elapsed().as_secs_f64();
-        Ok(Run { governor: choice, summary, turns, decision_cost: DecisionCost::of(&finished.decision_ns), wall_s })
+        let decision_cost = DecisionCost::of(&finished.decision_ns);
+        let run = Run { governor: choice, summary, turns, decision_cost, wall_s, incidents: None };
+        Ok((run, service.into_board()))
     }
 
     /// What a run of the model costs on the simulated board, at its lowest clock: there arithmetic weighs most against
@@ -217,9 +254,10 @@ impl<'a> Job<'a> {
             format: 1,
             version: env!("CARGO_PKG_VERSION"),
             seed: options.seed,
-            simulated: true,
-            board: self.profile.plant.name.to_string(),
-            board_sha256: sha256_of(&options.board)?,
+            simulated: self.real.is_none(),
+            real: self.real.as_ref().map(RealBoard::header),
+            board: self.real.as_ref().map_or_else(|| self.profile.plant.name.to_string(), RealBoard::name),
+            board_sha256: sha256_of(self.real.as_ref().map_or(&options.board, RealBoard::profile_path))?,
             governor: governor.to_string(),
             fallback: self.fallback(governor).map(|rule| rule.setting),
             policy_sha256: (*governor == Choice::Learned).then(|| hex(&self.image)),
@@ -230,8 +268,8 @@ impl<'a> Job<'a> {
             requests: self.requests,
             rate_per_s: options.rate,
             fan_off_at: self.fan_off_at,
-            ambient_c: options.ambient,
-            start_c: options.start(),
+            ambient_c: Some(options.ambient).filter(|_| self.real.is_none()),
+            start_c: Some(options.start()).filter(|_| self.real.is_none()),
             temperature_limit_c: f64::from(self.limits.temperature.0) / 1000.0,
             max_new_tokens: options.max_new_tokens,
             context_tokens: options.context,

@@ -5,12 +5,14 @@
 //! or environment.
 
 mod bench;
+mod calibrate;
 mod eval;
 mod freeze;
 mod llm;
 mod output;
 mod run;
 mod search;
+mod sweep;
 mod train;
 mod verify;
 mod world;
@@ -40,6 +42,8 @@ enum Command {
     Freeze(freeze::Arguments),
     Eval(eval::Arguments),
     Search(search::Arguments),
+    Sweep(sweep::Arguments),
+    Calibrate(calibrate::Arguments),
     Verify(verify::Arguments),
     Bench(bench::Arguments),
     Llm(llm::Arguments),
@@ -66,6 +70,8 @@ pub fn main() -> ExitCode {
         Command::Freeze(freeze) => freeze::run(freeze, format),
         Command::Eval(eval) => eval::run(eval, format),
         Command::Search(search) => search::run(search, format),
+        Command::Sweep(sweep) => sweep::run(sweep, format),
+        Command::Calibrate(calibrate) => calibrate::run(calibrate, format),
         Command::Verify(verify) => verify::run(verify, format),
         Command::Bench(bench) => bench::run(bench, format),
         Command::Llm(llm) => llm::run(llm, format),

@@ -1,7 +1,7 @@
 //! `energyllm verify`: conformance against files of recorded truth.
 
 mod cases;
-mod plant;
+pub mod plant;
 
 use super::{Format, Outcome};
 use clap::{Args, Subcommand};

@@ -19,11 +19,13 @@ mod log;
 mod phases;
 mod report;
 mod session;
+mod thermal;
 mod trajectory;
 
 pub use fan_state::Segment;
 pub use log::{Format, Log, LogError, Row};
 pub use report::{Figure, PlantReport, Skipped};
+pub use thermal::ThermalLog;
 
 use firmware_sim::plant::Profile;
 use std::path::Path;

@@ -78,6 +78,22 @@ pub(super) fn replay(log: &Log, profile: &Profile, floor_scale: f64, options: &O
     })
 }
 
+/// Replays rows at a fan duty from their own first reading. Replay minus log, by row, K.
+pub(super) fn replay_alone(
+    log: &Log,
+    profile: &Profile,
+    floor_scale: f64,
+    options: &Options,
+    (rows, pwm): (Range<usize>, u8),
+    ambient_c: f64,
+) -> Vec<f64> {
+    let gap_of = |row: &Row| options.gap_s.or(row.gap_s).unwrap_or(log.format.default_gap_s());
+    let gaps_s: Vec<f64> = log.rows.iter().map(gap_of).collect();
+    let replay = Replay { log, profile, floor_scale, gaps_s: &gaps_s };
+    let mut plant = replay.plant_at(rows.start, ambient_c);
+    replay.run(&mut plant, rows, pwm)
+}
+
 struct Replay<'a> {
     log: &'a Log,
     profile: &'a Profile,
@@ -89,7 +105,12 @@ impl Replay<'_> {
     /// The board as the log begins: both nodes at the sink temperature that belongs to the first reading, since the die
     /// rises above it within seconds.
     fn plant(&self, ambient_c: f64) -> Plant {
-        let first = &self.log.rows[0];
+        self.plant_at(0, ambient_c)
+    }
+
+    /// The same for a log that begins at `row`.
+    fn plant_at(&self, row: usize, ambient_c: f64) -> Plant {
+        let first = &self.log.rows[row];
         let decode_w = decode_watts(self.log, first, self.profile, self.floor_scale);
         let above_sink_k = self.profile.thermal.die_to_sink_k_per_w * decode_w;
         let conditions = Conditions {

@@ -1,15 +1,22 @@
 //! Heat capacity, resistances and throttling from logs and cool-down traces.
 //!
-//! Each stretch of one fan state is replayed alone, from its own first reading, and never sees a temperature again. The
+//! Each stretch of one fan state is replayed alone, from its own first reading, and never sees a temperature again. Where one
+//! resistance to the air does not explain it, it is cut: published logs have changes of the air that nobody wrote down. The
 //! residuals of a replay hang together from row to row, so that they hold less information than their number; the
 //! intervals are widened by `sqrt((1 + r) / (1 - r))` with the correlation `r` of neighbours.
 
 use crate::fit::{Estimate, FitError, Parameter, least_squares};
-use crate::verify::plant::{Segment, ThermalLog};
+use crate::verify::plant::{Segment, ThermalLog, golden_section};
 use firmware_sim::plant::Profile;
 
 /// Shortest stretch that is fitted, rows.
 const MIN_ROWS: usize = 20;
+/// A stretch whose own resistance still leaves this much, K, is cut in two where that helps most: nobody logged the air.
+const CUT_ABOVE_K: f64 = 0.7;
+/// Places where a cut is tried.
+const CUTS: usize = 16;
+/// Resistances that a heat sink may have, K/W.
+const RESISTANCE: (f64, f64) = (0.1, 12.0);
 /// Limit on a stretch with the fan off, root mean square, K.
 pub const LIMIT_K: f64 = 1.0;
 
@@ -24,6 +31,8 @@ pub struct Stretch {
     pub rows: usize,
     /// Fan duty as inferred.
     pub fan_pwm: u8,
+    /// Sink to ambient over this stretch alone, K/W.
+    pub k_per_w: f64,
     /// Before the fit, K.
     pub rmse_before_k: f64,
     /// After it, K.
@@ -64,73 +73,146 @@ const RESISTANCES: [&str; 8] = [
     "fan.cooling[6].sink_to_ambient_k_per_w",
     "fan.cooling[7].sink_to_ambient_k_per_w",
 ];
+/// Names of the resistances of single stretches, which are nobody's numbers but the stretch's.
+const OF_STRETCH: &str = "resistance of a stretch";
+
+/// A stretch with what surrounds it.
+#[derive(Clone, Copy)]
+struct Piece<'a> {
+    place: usize,
+    log: &'a ThermalLog,
+    segment: Segment,
+}
+
+impl Piece<'_> {
+    /// Replay minus log with another resistance at its duty, K.
+    fn residuals(&self, profile: &Profile, k_per_w: f64) -> Vec<f64> {
+        let mut profile = profile.clone();
+        if let Some(point) = profile.fan.cooling.iter_mut().find(|point| point.pwm == self.segment.pwm) {
+            point.sink_to_ambient_k_per_w = k_per_w;
+        }
+        self.log.residuals_k(&profile, &self.segment, self.log.ambient_c)
+    }
+
+    /// The resistance that fits best, and what it leaves, K.
+    fn best(&self, profile: &Profile) -> (f64, f64) {
+        let cost = |ln: f64| square_sum(&self.residuals(profile, ln.exp()));
+        let k_per_w = golden_section((RESISTANCE.0.ln(), RESISTANCE.1.ln()), cost).exp();
+        (k_per_w, root_mean_square(&self.residuals(profile, k_per_w)))
+    }
+
+    fn part(&self, first: usize, end: usize) -> Self {
+        Self { segment: Segment { first, end, ..self.segment }, ..*self }
+    }
+
+    /// Itself, or its parts where one resistance does not explain it.
+    fn cut(self, profile: &Profile) -> Vec<Self> {
+        let Segment { first, end, .. } = self.segment;
+        let rows = end - first;
+        if rows < 2 * MIN_ROWS || self.best(profile).1 <= CUT_ABOVE_K {
+            return vec![self];
+        }
+        let step = ((rows - 2 * MIN_ROWS) / CUTS).max(1);
+        let halves = (first + MIN_ROWS..=end - MIN_ROWS).step_by(step).map(|at| {
+            let (left, right) = (self.part(first, at), self.part(at, end));
+            let left_cost = left.best(profile).1.powi(2) * (at - first) as f64;
+            (left_cost + right.best(profile).1.powi(2) * (end - at) as f64, at)
+        });
+        let Some((_, at)) = halves.min_by(|a, b| a.0.total_cmp(&b.0)) else { return vec![self] };
+        [self.part(first, at), self.part(at, end)].into_iter().flat_map(|part| part.cut(profile)).collect()
+    }
+}
 
 /// Fits heat to the stretches of logs. Duties that no log shows keep their resistance.
+///
+/// Each stretch has a resistance of its own, since the air around a board changes and nobody logs it; what they share is
+/// the heat sink. The capacity of the die is kept: it follows the sink within seconds, and rows are that far apart.
 ///
 /// # Errors
 /// No stretch long enough.
 pub fn fit_thermal(logs: &[ThermalLog], start: &Profile) -> Result<ThermalFit, FitError> {
-    let stretches: Vec<(usize, &Segment)> = logs
+    let pieces: Vec<Piece> = logs
         .iter()
         .enumerate()
-        .flat_map(|(place, log)| log.segments.iter().map(move |segment| (place, segment)))
-        .filter(|(_, segment)| segment.end - segment.first >= MIN_ROWS)
-        .collect();
-    let shown: Vec<usize> = (0..start.fan.cooling.len())
-        .filter(|&place| stretches.iter().any(|(_, segment)| segment.pwm == start.fan.cooling[place].pwm))
+        .flat_map(|(place, log)| log.segments.iter().map(move |&segment| Piece { place, log, segment }))
+        .filter(|piece| piece.segment.end - piece.segment.first >= MIN_ROWS)
+        .flat_map(|piece| piece.cut(start))
         .collect();
     let thermal = &start.thermal;
-    let positive = |name, value: f64, low: f64, high: f64| Parameter { name, start: value, range: (low, high) };
     let mut parameters = vec![
-        positive("thermal.die_j_per_k", thermal.die_j_per_k, 1.0, 1e4),
-        positive("thermal.sink_j_per_k", thermal.sink_j_per_k, 1.0, 1e5),
-        positive("thermal.die_to_sink_k_per_w", thermal.die_to_sink_k_per_w, 1e-3, 10.0),
+        Parameter { name: "thermal.sink_j_per_k", start: thermal.sink_j_per_k, range: (1.0, 1e5) },
+        Parameter { name: "thermal.die_to_sink_k_per_w", start: thermal.die_to_sink_k_per_w, range: (1e-3, 2.0) },
     ];
-    parameters.extend(
-        shown
-            .iter()
-            .map(|&place| positive(RESISTANCES[place], start.fan.cooling[place].sink_to_ambient_k_per_w, 0.05, 50.0)),
-    );
+    parameters.extend(pieces.iter().map(|piece| Parameter {
+        name: OF_STRETCH,
+        start: piece.best(start).0,
+        range: RESISTANCE,
+    }));
     let with = |values: &[f64]| {
         let mut profile = start.clone();
-        profile.thermal.die_j_per_k = values[0];
-        profile.thermal.sink_j_per_k = values[1];
-        profile.thermal.die_to_sink_k_per_w = values[2];
-        for (&place, &value) in shown.iter().zip(&values[3..]) {
-            profile.fan.cooling[place].sink_to_ambient_k_per_w = value;
-        }
+        profile.thermal.sink_j_per_k = values[0];
+        profile.thermal.die_to_sink_k_per_w = values[1];
         profile
-    };
-    let residuals = |profile: &Profile, (place, segment): (usize, &Segment)| {
-        let log = &logs[place];
-        log.residuals_k(profile, segment, log.ambient_c)
     };
     let fit = least_squares(&parameters, |values| {
         let profile = with(values);
-        stretches.iter().flat_map(|&stretch| residuals(&profile, stretch)).collect()
+        pieces.iter().zip(&values[2..]).flat_map(|(piece, &k_per_w)| piece.residuals(&profile, k_per_w)).collect()
     })?;
-    let profile = with(&fit.values());
+    let values = fit.values();
+    let mut profile = with(&values);
     let widening = widening(&fit.residuals);
-    let estimates = fit
-        .estimates
+    let mut estimates: Vec<Estimate> = fit.estimates[..2]
         .iter()
         .map(|estimate| Estimate { half_width: estimate.half_width.map(|half| half * widening), ..estimate.clone() })
         .collect();
-    let stretch = |&(log, segment): &(usize, &Segment)| Stretch {
-        log,
-        first: segment.first,
-        rows: segment.end - segment.first,
-        fan_pwm: segment.pwm,
-        rmse_before_k: root_mean_square(&residuals(start, (log, segment))),
-        rmse_k: root_mean_square(&residuals(&profile, (log, segment))),
+    let die = Estimate { name: "thermal.die_j_per_k", value: thermal.die_j_per_k, half_width: None, identified: false };
+    estimates.insert(0, die);
+    estimates.extend(resistances(&pieces, &values[2..], &mut profile));
+    let stretch = |(piece, &k_per_w): (&Piece, &f64)| Stretch {
+        log: piece.place,
+        first: piece.segment.first,
+        rows: piece.segment.end - piece.segment.first,
+        fan_pwm: piece.segment.pwm,
+        k_per_w,
+        rmse_before_k: root_mean_square(&piece.log.residuals_k(start, &piece.segment, piece.log.ambient_c)),
+        rmse_k: root_mean_square(&piece.residuals(&profile, k_per_w)),
     };
     Ok(ThermalFit {
         estimates,
         throttle_onset_c: throttle_onset_c(logs, start),
-        stretches: stretches.iter().map(stretch).collect(),
+        stretches: pieces.iter().zip(&values[2..]).map(stretch).collect(),
         residuals_k: fit.residuals,
         profile,
     })
+}
+
+/// One resistance per duty from those of its stretches: their mean, each weighted by its rows, with their spread as the
+/// interval. It is the changing air that spreads them, not the noise of the sensor.
+fn resistances(pieces: &[Piece], values: &[f64], profile: &mut Profile) -> Vec<Estimate> {
+    let mut estimates = Vec::new();
+    for (point, name) in profile.fan.cooling.iter_mut().zip(RESISTANCES) {
+        let own = pieces.iter().zip(values).filter(|(piece, _)| piece.segment.pwm == point.pwm);
+        let own: Vec<(f64, f64)> =
+            own.map(|(piece, &value)| ((piece.segment.end - piece.segment.first) as f64, value)).collect();
+        let rows: f64 = own.iter().map(|(rows, _)| rows).sum();
+        if own.is_empty() {
+            let value = point.sink_to_ambient_k_per_w;
+            estimates.push(Estimate { name, value, half_width: None, identified: false });
+            continue;
+        }
+        let mean = own.iter().map(|(rows, value)| rows * value).sum::<f64>() / rows;
+        let spread = (own.iter().map(|(rows, value)| rows * (value - mean).powi(2)).sum::<f64>() / rows).sqrt();
+        point.sink_to_ambient_k_per_w = mean;
+        let half_width = (own.len() > 1).then_some(1.96 * spread);
+        estimates.push(Estimate { name, value: mean, half_width, identified: true });
+    }
+    // More duty never cools less: a duty that no log shows follows its neighbour if it must.
+    for place in 1..profile.fan.cooling.len() {
+        let before = profile.fan.cooling[place - 1].sink_to_ambient_k_per_w;
+        let point = &mut profile.fan.cooling[place];
+        point.sink_to_ambient_k_per_w = point.sink_to_ambient_k_per_w.min(before);
+    }
+    estimates
 }
 
 /// Slower than the plant at the clock asked for by this factor: throttled.
@@ -164,6 +246,10 @@ fn widening(residuals: &[f64]) -> f64 {
     ((1.0 + r) / (1.0 - r)).sqrt()
 }
 
+fn square_sum(values: &[f64]) -> f64 {
+    values.iter().map(|value| value * value).sum()
+}
+
 fn root_mean_square(values: &[f64]) -> f64 {
-    (values.iter().map(|value| value * value).sum::<f64>() / values.len().max(1) as f64).sqrt()
+    (square_sum(values) / values.len().max(1) as f64).sqrt()
 }

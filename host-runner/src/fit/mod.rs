@@ -93,8 +93,8 @@ pub enum FitError {
 const MAX_STEPS: usize = 200;
 /// Relative fall of the cost below which nothing more is to be had.
 const SETTLED: f64 = 1e-10;
-/// Variance inflation above which a parameter counts as not identified: correlation 0.9995 with the others together.
-const INFLATION_LIMIT: f64 = 1e3;
+/// Variance inflation above which a parameter counts as not identified: the others together say the same to a millionth.
+const INFLATION_LIMIT: f64 = 1e6;
 
 /// Minimizes the sum of squares of `model(parameters)`.
 ///

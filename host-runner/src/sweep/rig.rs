@@ -21,7 +21,7 @@ pub struct Batch {
     pub decode_j: f64,
     /// Fan over the whole batch, J.
     pub fan_j: f64,
-    /// Junction as the sensor read it at the end, C.
+    /// Junction, mean of the sensor over the decode, C.
     pub temperature_c: f64,
     /// The clock stayed where it was set, as read back.
     pub as_set: bool,
@@ -97,6 +97,8 @@ impl SimulatedRig {
     }
 }
 
+/// Noise of the mean of a decode's readings, as a share of that of one: about ten of them.
+const MEAN_NOISE: f64 = 0.3;
 /// Where every row starts above the air, K: a board that has been working for a while.
 const WARM_K: f64 = 25.0;
 
@@ -141,7 +143,8 @@ impl Rig for SimulatedRig {
             prefill_j: prefill.energy_j * stretch * more,
             decode_j: decode.energy_j * stretch * more,
             fan_j: before.fan_energy_j + prefill.fan_energy_j + switched.fan_energy_j + decode.fan_energy_j,
-            temperature_c: self.plant.sense(),
+            // The noise of one reading is that of the sensor; a mean over the decode has less, the lag of a second stays.
+            temperature_c: decode.mean_temperature_c + (self.plant.sense() - self.plant.temperature_c()) * MEAN_NOISE,
             as_set: self.plant.effective_clock() == decode_clock,
         })
     }

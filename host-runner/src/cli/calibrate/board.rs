@@ -162,7 +162,7 @@ fn describe(found: &Found, options: &Arguments, pass: bool) -> String {
         );
     }
     if let Some(thermal) = &found.thermal {
-        let mut stretches = Table::new(["log, rows", "fan pwm", "RMSE before K", "RMSE K", "limit K"]);
+        let mut stretches = Table::new(["log, rows", "fan pwm", "K/W", "RMSE before K", "RMSE K", "limit K"]);
         for s in &thermal.stretches {
             let limit = if s.fan_pwm == 0 { format!("{LIMIT_K}") } else { "-".to_owned() };
             let log = options.log.get(s.log).and_then(|path| path.file_name()).unwrap_or_default();
@@ -170,6 +170,7 @@ fn describe(found: &Found, options: &Arguments, pass: bool) -> String {
             stretches.row([
                 span,
                 s.fan_pwm.to_string(),
+                format!("{:.2}", s.k_per_w),
                 format!("{:.2}", s.rmse_before_k),
                 format!("{:.2}", s.rmse_k),
                 limit,
@@ -206,6 +207,7 @@ fn object(found: &Found, options: &Arguments, pass: bool) -> Object {
         for (number, stretch) in (1..).zip(&thermal.stretches) {
             object.figure(&format!("stretch_{number}_fan_pwm"), stretch.fan_pwm);
             object.figure(&format!("stretch_{number}_rows"), stretch.rows);
+            object.figure(&format!("stretch_{number}_k_per_w"), stretch.k_per_w);
             object.figure(&format!("stretch_{number}_rmse_k"), stretch.rmse_k);
         }
         if let Some((onset, half)) = thermal.throttle_onset_c {

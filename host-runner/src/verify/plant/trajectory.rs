@@ -192,7 +192,8 @@ fn root_mean_square(values: &[f64]) -> f64 {
 }
 
 /// The lowest point of a function with one valley, to half a thousandth of the range. Deterministic.
-pub(super) fn golden_section((mut low, mut high): (f64, f64), cost: impl Fn(f64) -> f64) -> f64 {
+#[must_use]
+pub fn golden_section((mut low, mut high): (f64, f64), cost: impl Fn(f64) -> f64) -> f64 {
     const SHARE: f64 = 0.618_033_988_749_894_9;
     let stop = (high - low) * 5e-4;
     let (mut left, mut right) = (high - SHARE * (high - low), low + SHARE * (high - low));

@@ -3,7 +3,7 @@
 use firmware_sim::plant::noise::Generator;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -26,7 +26,9 @@ fn kills() -> usize {
 fn killed_at_random_and_resumed_the_file_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let (calm, rough) = (folder.path().join("calm.csv"), folder.path().join("rough.csv"));
+    let started = Instant::now();
     assert!(sweep(&calm, &[]).status().unwrap().success());
+    let whole_s = started.elapsed().as_secs_f64();
     let expected = std::fs::read(&calm).unwrap();
     let lines = |path: &Path| std::fs::read_to_string(path).map_or(0, |text| text.lines().count());
     assert_eq!(lines(&calm), 1 + 11 * 11 * 3 * 2);
@@ -35,8 +37,8 @@ fn killed_at_random_and_resumed_the_file_is_the_same() {
     let mut cut_short = 0;
     for number in 0..kills() {
         let mut child = sweep(&rough, &[]).spawn().unwrap();
-        // From before the first row to a good part of the whole sweep; what it takes depends on the machine.
-        std::thread::sleep(Duration::from_secs_f64(0.005 + 0.12 * generator.uniform()));
+        // From before the first row to a good part of what a whole sweep took on this machine.
+        std::thread::sleep(Duration::from_secs_f64(0.4 * whole_s * generator.uniform()));
         // SIGKILL: nothing is flushed, no handler runs.
         let ended = child.try_wait().unwrap().is_some();
         child.kill().unwrap();
@@ -44,6 +46,7 @@ fn killed_at_random_and_resumed_the_file_is_the_same() {
         cut_short += usize::from(!ended);
         let so_far = std::fs::read(&rough).unwrap_or_default();
         let whole = so_far.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        println!("kill {number}: {} whole lines, {} bytes torn", lines(&rough), so_far.len() - whole);
         assert_eq!(so_far[..whole], expected[..whole], "kill {number}: whole rows are those of the calm sweep");
     }
     assert!(cut_short > 0, "every run was over before it was killed: the test showed nothing");

@@ -10,6 +10,7 @@
 //! | [`latency`] | decode and prefill time |
 //! | [`power`] | decode and prefill power |
 //! | [`thermal`] | heat capacity, resistances and throttling from logs |
+//! | [`trace`] | cool-down traces |
 //! | [`halves`] | one half predicts the other |
 //! | [`recover`] | are hidden parameters found again? |
 //! | [`figure`] | residual plots |
@@ -21,6 +22,7 @@ pub mod latency;
 pub mod power;
 pub mod recover;
 pub mod thermal;
+pub mod trace;
 
 use crate::fit::{Estimate, Fit, FitError};
 use data::SweepRow;

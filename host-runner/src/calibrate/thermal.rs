@@ -5,6 +5,7 @@
 //! residuals of a replay hang together from row to row, so that they hold less information than their number; the
 //! intervals are widened by `sqrt((1 + r) / (1 - r))` with the correlation `r` of neighbours.
 
+use super::trace::Trace;
 use crate::fit::{Estimate, FitError, Parameter, least_squares};
 use crate::verify::plant::{Segment, ThermalLog, golden_section};
 use firmware_sim::plant::Profile;
@@ -76,11 +77,51 @@ const RESISTANCES: [&str; 8] = [
 /// Names of the resistances of single stretches, which are nobody's numbers but the stretch's.
 const OF_STRETCH: &str = "resistance of a stretch";
 
+/// Where temperatures come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Source {
+    /// A log of batches.
+    Log(ThermalLog),
+    /// Temperature over time at a known power.
+    Trace(Trace),
+}
+
+/// The die answers within this, s; only what is sampled faster can tell its capacity.
+const DIE_S: f64 = 2.0;
+
+impl Source {
+    fn segments(&self) -> Vec<Segment> {
+        match self {
+            Self::Log(log) => log.segments.clone(),
+            Self::Trace(trace) => trace.segments(),
+        }
+    }
+
+    fn residuals_k(&self, profile: &Profile, segment: &Segment) -> Vec<f64> {
+        match self {
+            Self::Log(log) => log.residuals_k(profile, segment, log.ambient_c),
+            Self::Trace(trace) => trace.residuals_k(profile, segment.first..segment.end),
+        }
+    }
+
+    /// Temperatures with how much slower than the plant the board ran then; a trace has no batches.
+    fn readings(&self, profile: &Profile) -> Vec<(f64, f64)> {
+        match self {
+            Self::Log(log) => log.segments.iter().flat_map(|segment| log.readings(profile, segment)).collect(),
+            Self::Trace(_) => Vec::new(),
+        }
+    }
+
+    fn shows_the_die(&self) -> bool {
+        matches!(self, Self::Trace(trace) if trace.spacing_s() < DIE_S)
+    }
+}
+
 /// A stretch with what surrounds it.
 #[derive(Clone, Copy)]
 struct Piece<'a> {
     place: usize,
-    log: &'a ThermalLog,
+    source: &'a Source,
     segment: Segment,
 }
 
@@ -91,7 +132,7 @@ impl Piece<'_> {
         if let Some(point) = profile.fan.cooling.iter_mut().find(|point| point.pwm == self.segment.pwm) {
             point.sink_to_ambient_k_per_w = k_per_w;
         }
-        self.log.residuals_k(&profile, &self.segment, self.log.ambient_c)
+        self.source.residuals_k(&profile, &self.segment)
     }
 
     /// The resistance that fits best, and what it leaves, K.
@@ -126,20 +167,29 @@ impl Piece<'_> {
 /// Fits heat to the stretches of logs. Duties that no log shows keep their resistance.
 ///
 /// Each stretch has a resistance of its own, since the air around a board changes and nobody logs it; what they share is
-/// the heat sink. The capacity of the die is kept: it follows the sink within seconds, and rows are that far apart.
+/// the heat sink. The capacity of the die is kept but for traces that are fast enough: it follows the sink within seconds,
+/// and rows of logs are that far apart.
 ///
 /// # Errors
 /// No stretch long enough.
-pub fn fit_thermal(logs: &[ThermalLog], start: &Profile) -> Result<ThermalFit, FitError> {
-    let pieces: Vec<Piece> = logs
+pub fn fit_thermal(sources: &[Source], start: &Profile) -> Result<ThermalFit, FitError> {
+    let pieces: Vec<Piece> = sources
         .iter()
         .enumerate()
-        .flat_map(|(place, log)| log.segments.iter().map(move |&segment| Piece { place, log, segment }))
+        .flat_map(|(place, source)| {
+            source.segments().into_iter().map(move |segment| Piece { place, source, segment })
+        })
         .filter(|piece| piece.segment.end - piece.segment.first >= MIN_ROWS)
         .flat_map(|piece| piece.cut(start))
         .collect();
     let thermal = &start.thermal;
+    let die_range = if sources.iter().any(Source::shows_the_die) {
+        (0.1, 1e4)
+    } else {
+        (thermal.die_j_per_k, thermal.die_j_per_k)
+    };
     let mut parameters = vec![
+        Parameter { name: "thermal.die_j_per_k", start: thermal.die_j_per_k, range: die_range },
         Parameter { name: "thermal.sink_j_per_k", start: thermal.sink_j_per_k, range: (1.0, 1e5) },
         Parameter { name: "thermal.die_to_sink_k_per_w", start: thermal.die_to_sink_k_per_w, range: (1e-3, 2.0) },
     ];
@@ -150,37 +200,36 @@ pub fn fit_thermal(logs: &[ThermalLog], start: &Profile) -> Result<ThermalFit, F
     }));
     let with = |values: &[f64]| {
         let mut profile = start.clone();
-        profile.thermal.sink_j_per_k = values[0];
-        profile.thermal.die_to_sink_k_per_w = values[1];
+        profile.thermal.die_j_per_k = values[0];
+        profile.thermal.sink_j_per_k = values[1];
+        profile.thermal.die_to_sink_k_per_w = values[2];
         profile
     };
     let fit = least_squares(&parameters, |values| {
         let profile = with(values);
-        pieces.iter().zip(&values[2..]).flat_map(|(piece, &k_per_w)| piece.residuals(&profile, k_per_w)).collect()
+        pieces.iter().zip(&values[3..]).flat_map(|(piece, &k_per_w)| piece.residuals(&profile, k_per_w)).collect()
     })?;
     let values = fit.values();
     let mut profile = with(&values);
     let widening = widening(&fit.residuals);
-    let mut estimates: Vec<Estimate> = fit.estimates[..2]
+    let mut estimates: Vec<Estimate> = fit.estimates[..3]
         .iter()
         .map(|estimate| Estimate { half_width: estimate.half_width.map(|half| half * widening), ..estimate.clone() })
         .collect();
-    let die = Estimate { name: "thermal.die_j_per_k", value: thermal.die_j_per_k, half_width: None, identified: false };
-    estimates.insert(0, die);
-    estimates.extend(resistances(&pieces, &values[2..], &mut profile));
+    estimates.extend(resistances(&pieces, &values[3..], &mut profile));
     let stretch = |(piece, &k_per_w): (&Piece, &f64)| Stretch {
         log: piece.place,
         first: piece.segment.first,
         rows: piece.segment.end - piece.segment.first,
         fan_pwm: piece.segment.pwm,
         k_per_w,
-        rmse_before_k: root_mean_square(&piece.log.residuals_k(start, &piece.segment, piece.log.ambient_c)),
+        rmse_before_k: root_mean_square(&piece.source.residuals_k(start, &piece.segment)),
         rmse_k: root_mean_square(&piece.residuals(&profile, k_per_w)),
     };
     Ok(ThermalFit {
         estimates,
-        throttle_onset_c: throttle_onset_c(logs, start),
-        stretches: pieces.iter().zip(&values[2..]).map(stretch).collect(),
+        throttle_onset_c: throttle_onset_c(sources, start),
+        stretches: pieces.iter().zip(&values[3..]).map(stretch).collect(),
         residuals_k: fit.residuals,
         profile,
     })
@@ -221,8 +270,8 @@ const THROTTLED: f64 = 1.08;
 const MIN_THROTTLED: usize = 8;
 
 /// The die stands at the onset while it throttles: median and spread of the hottest throttled rows, C.
-fn throttle_onset_c(logs: &[ThermalLog], profile: &Profile) -> Option<(f64, f64)> {
-    let readings = logs.iter().flat_map(|log| log.segments.iter().flat_map(|segment| log.readings(profile, segment)));
+fn throttle_onset_c(sources: &[Source], profile: &Profile) -> Option<(f64, f64)> {
+    let readings = sources.iter().flat_map(|source| source.readings(profile));
     let throttled: Vec<f64> = readings.filter(|&(_, slower)| slower > THROTTLED).map(|(c, _)| c).collect();
     let top = throttled.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut plateau: Vec<f64> = throttled.into_iter().filter(|c| *c > top - 1.0).collect();

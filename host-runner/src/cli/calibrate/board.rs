@@ -7,7 +7,8 @@ use crate::atomic_file::AtomicFile;
 use crate::calibrate::data::{self, SweepRow};
 use crate::calibrate::halves::{Halves, LIMIT_PCT, predict_other_half};
 use crate::calibrate::recover::{LIMIT_OF_100, Recovery, recover};
-use crate::calibrate::thermal::{LIMIT_K, ThermalFit, fit_thermal};
+use crate::calibrate::thermal::{LIMIT_K, Source, ThermalFit, fit_thermal};
+use crate::calibrate::trace::{Trace, is_trace};
 use crate::calibrate::{Part, figure, fit_sweep};
 use crate::env::profile::BoardProfile;
 use crate::fit::Estimate;
@@ -21,6 +22,8 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+/// Room of a trace, where none is given, C.
+const USUAL_ROOM_C: f64 = 25.0;
 const DEFAULT: &str = "models/boards/agx-orin-hf.toml";
 
 /// What a calibration found.
@@ -78,14 +81,19 @@ fn read_sweeps(paths: &[PathBuf], start: &BoardProfile) -> anyhow::Result<Vec<Sw
     Ok(rows)
 }
 
-fn read_logs(options: &Arguments, profile: &BoardProfile) -> anyhow::Result<Vec<ThermalLog>> {
+fn read_logs(options: &Arguments, profile: &BoardProfile) -> anyhow::Result<Vec<Source>> {
     let mut logs = Vec::new();
     for path in &options.log {
         let failed = || format!("cannot calibrate with {}", path.display());
         input_file::check(path, input_file::MAX_BYTES).with_context(failed)?;
+        if is_trace(path) {
+            let ambient_c = options.ambient.unwrap_or(USUAL_ROOM_C);
+            logs.push(Source::Trace(Trace::read(path, &profile.plant, ambient_c).with_context(failed)?));
+            continue;
+        }
         let choices = plant::Options { ambient_c: options.ambient, ..plant::Options::default() };
         match ThermalLog::read(path, &profile.plant, &choices).with_context(failed)? {
-            Some(log) => logs.push(log),
+            Some(log) => logs.push(Source::Log(log)),
             None => note(&format!(
                 "calibrate: {} has no measured temperatures, it tells nothing about heat",
                 path.display()

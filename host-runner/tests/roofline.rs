@@ -146,7 +146,7 @@ fn what_cannot_be_predicted_is_said() {
     let boards = boards();
     let header = "model,parameters,quantization_bits,board,power_mode,prompt_tokens,output_tokens\n";
     let says = |text: &str| match points::parse(text.as_bytes()) {
-        Ok(points) => report::answer(&points, &boards).map(|_| String::new()).unwrap_or_else(|error| error.to_string()),
+        Ok(points) => report::answer(&points, &boards).map_or_else(|error| error.to_string(), |_| String::new()),
         Err(error) => error.to_string(),
     };
     for (row, words) in [

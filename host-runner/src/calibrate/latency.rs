@@ -51,11 +51,12 @@ pub(super) fn decode_s(profile: &Profile, row: &SweepRow) -> f64 {
 /// Too few rows at full depth.
 pub fn fit_decode(rows: &[SweepRow], profile: &mut Profile) -> Result<Part, FitError> {
     let base = profile.clone();
-    let part = fit_robustly("decode time", &decode_parameters(&base), rows, full_depth(rows, &base), |values, row| {
-        let mut trial = base.clone();
-        set_decode(&mut trial, values);
-        (decode_s(&trial, row) / row.decode_s).ln()
-    })?;
+    let part =
+        fit_robustly("decode time", &decode_parameters(&base), rows, &full_depth(rows, &base), |values, row| {
+            let mut trial = base.clone();
+            set_decode(&mut trial, values);
+            (decode_s(&trial, row) / row.decode_s).ln()
+        })?;
     set_decode(profile, &part.fit.values());
     Ok(part)
 }
@@ -137,7 +138,7 @@ pub(super) fn prefill_s(profile: &Profile, row: &SweepRow) -> f64 {
 pub fn fit_prefill(rows: &[SweepRow], profile: &mut Profile) -> Result<Part, FitError> {
     let base = profile.clone();
     let part =
-        fit_robustly("prefill time", &prefill_parameters(&base), rows, full_depth(rows, &base), |values, row| {
+        fit_robustly("prefill time", &prefill_parameters(&base), rows, &full_depth(rows, &base), |values, row| {
             let mut trial = base.clone();
             set_prefill(&mut trial, values);
             (prefill_s(&trial, row) / row.prefill_s).ln()

@@ -70,7 +70,7 @@ fn fit_robustly(
     name: &'static str,
     parameters: &[crate::fit::Parameter],
     rows: &[SweepRow],
-    places: Vec<usize>,
+    places: &[usize],
     model: impl Fn(&[f64], &SweepRow) -> f64,
 ) -> Result<Part, FitError> {
     let run = |places: &[usize]| {
@@ -78,7 +78,7 @@ fn fit_robustly(
             places.iter().map(|&place| model(values, &rows[place])).collect()
         })
     };
-    let first = run(&places)?;
+    let first = run(places)?;
     let mut sizes: Vec<f64> = first.residuals.iter().map(|residual| residual.abs()).collect();
     sizes.sort_by(f64::total_cmp);
     // 1.4826 times the median size is the standard deviation of a normal spread.

@@ -49,8 +49,8 @@ pub(super) fn decode_w(profile: &Profile, row: &SweepRow) -> f64 {
 /// Too few rows at full depth.
 pub fn fit_decode(rows: &[SweepRow], profile: &mut Profile) -> Result<Part, FitError> {
     let base = profile.clone();
-    let places = (0..rows.len()).filter(|&place| rows[place].depth == base.layers).collect();
-    let part = fit_robustly("decode power", &decode_parameters(&base), rows, places, |values, row| {
+    let places: Vec<usize> = (0..rows.len()).filter(|&place| rows[place].depth == base.layers).collect();
+    let part = fit_robustly("decode power", &decode_parameters(&base), rows, &places, |values, row| {
         let mut trial = base.clone();
         set_decode(&mut trial, values);
         decode_w(&trial, row) / row.decode_w - 1.0
@@ -81,7 +81,7 @@ pub fn fit_prefill(rows: &[SweepRow], profile: &mut Profile) -> Result<Option<Pa
         prefill.clock_w_per_ghz = values[1];
         prefill.clock_squared_w_per_ghz2 = values[2];
     };
-    let part = fit_robustly("prefill power", &parameters, rows, places, |values, row| {
+    let part = fit_robustly("prefill power", &parameters, rows, &places, |values, row| {
         let mut trial = base.clone();
         set(&mut trial, values);
         let die_c = row.temperature_c.unwrap_or(trial.power.leakage.reference_c);

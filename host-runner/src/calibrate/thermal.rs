@@ -176,18 +176,13 @@ pub fn fit_thermal(sources: &[Source], start: &Profile) -> Result<ThermalFit, Fi
     let pieces: Vec<Piece> = sources
         .iter()
         .enumerate()
-        .flat_map(|(place, source)| {
-            source.segments().into_iter().map(move |segment| Piece { place, source, segment })
-        })
+        .flat_map(|(place, source)| source.segments().into_iter().map(move |segment| Piece { place, source, segment }))
         .filter(|piece| piece.segment.end - piece.segment.first >= MIN_ROWS)
         .flat_map(|piece| piece.cut(start))
         .collect();
     let thermal = &start.thermal;
-    let die_range = if sources.iter().any(Source::shows_the_die) {
-        (0.1, 1e4)
-    } else {
-        (thermal.die_j_per_k, thermal.die_j_per_k)
-    };
+    let die_range =
+        if sources.iter().any(Source::shows_the_die) { (0.1, 1e4) } else { (thermal.die_j_per_k, thermal.die_j_per_k) };
     let mut parameters = vec![
         Parameter { name: "thermal.die_j_per_k", start: thermal.die_j_per_k, range: die_range },
         Parameter { name: "thermal.sink_j_per_k", start: thermal.sink_j_per_k, range: (1.0, 1e5) },

@@ -57,12 +57,8 @@ pub enum TraceError {
     TooShort(usize),
 }
 
-const COLUMNS: [(&str, f64, f64); 4] = [
-    ("time_s", -1e9, 1e9),
-    ("temperature_c", -40.0, 150.0),
-    ("power_w", 0.0, 1e4),
-    ("fan_pwm", 0.0, 255.0),
-];
+const COLUMNS: [(&str, f64, f64); 4] =
+    [("time_s", -1e9, 1e9), ("temperature_c", -40.0, 150.0), ("power_w", 0.0, 1e4), ("fan_pwm", 0.0, 255.0)];
 
 /// Whether a file is a trace: it has a time column, which no published log has.
 #[must_use]
@@ -89,9 +85,12 @@ impl Trace {
             let mut values = [0.0; 4];
             for (value, (column, low, high)) in values.iter_mut().zip(COLUMNS) {
                 let cell = places.get(column).and_then(|&place| record.get(place)).and_then(|cell| cell.parse().ok());
-                *value = cell
-                    .filter(|value: &f64| (low..=high).contains(value))
-                    .ok_or(TraceError::Cell { line, column, low, high })?;
+                *value = cell.filter(|value: &f64| (low..=high).contains(value)).ok_or(TraceError::Cell {
+                    line,
+                    column,
+                    low,
+                    high,
+                })?;
             }
             let [time_s, temperature_c, power_w, pwm] = values;
             if samples.last().is_some_and(|last| time_s <= last.time_s) {

@@ -76,8 +76,11 @@ pub fn fit_engine(points: &[Point], boards: &[Roofline]) -> Result<EngineFit, En
     Ok(EngineFit { boards: fitted, fit, held_out })
 }
 
-/// Predicted and measured tokens/s, W and prefill tokens/s.
-fn pairs(point: &Point, boards: &[Roofline]) -> Result<[(Option<f64>, Option<f64>); 3], PointsError> {
+/// A predicted and a measured number.
+type Pair = (Option<f64>, Option<f64>);
+
+/// Of tokens/s, W and prefill tokens/s.
+fn pairs(point: &Point, boards: &[Roofline]) -> Result<[Pair; 3], PointsError> {
     let board = point.board(boards)?;
     let prediction = predict(board, point.mode(board)?, &point.load, point.prompt_tokens, point.output_tokens);
     let (rate, watts) = match point.phase {
@@ -112,7 +115,7 @@ fn fit_rows(points: &[&Point], boards: &[Roofline]) -> Result<(Fit, Vec<Roofline
     }
     // Intervals and what is identified come from the points alone; the values that are kept are held to their start, so that
     // twenty points of other people's boards do not move ten numbers at will.
-    let fit = least_squares(&parameters, &model)?;
+    let fit = least_squares(&parameters, model)?;
     let held = least_squares(&parameters, |values| {
         let priors = values.iter().zip(&parameters).map(|(value, parameter)| PRIOR * (value / parameter.start).ln());
         model(values).into_iter().chain(priors).collect()

@@ -23,7 +23,7 @@
 //! |---|---|
 //! | [`board`] | the numbers of a board, its modes and its engine |
 //! | [`model`] | what a model makes the board read and compute |
-//! | [`predict`] | time and power of one request |
+//! | [`predict`](mod@predict) | time and power of one request |
 //! | [`points`] | files of measured or asked-for points, errors and rankings |
 //! | [`plant`] | the same as coefficients of the simulated board |
 //! | [`engine_fit`] | the engine's numbers from measured points |

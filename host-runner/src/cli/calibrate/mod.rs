@@ -53,7 +53,7 @@ pub struct Arguments {
     /// Its parameters: 1236000000, 1.236B or 1.236.
     #[arg(long, value_name = "COUNT", requires = "model")]
     parameters: Option<String>,
-    /// Its quantization: Q4_K_M, or bits per weight.
+    /// Its quantization: `Q4_K_M`, or bits per weight.
     #[arg(long, value_name = "TYPE", requires = "model")]
     quantization: Option<String>,
     /// Power mode that the new profile simulates.

@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 /// training, and the fan-on and fan-off grids. One session scalar on the launch floor is fitted
 /// and printed; exit code 1 when a limit is not kept.
 ///
-/// With --points: predicts tokens/s, W and tokens/J of llama.cpp for rows of model, parameters,
-/// quantization_bits, board, power_mode, prompt_tokens, output_tokens (docs/calibration.md). Rows
-/// that also have measured columns are compared, and power modes of one workload are ranked; exit
+/// With --points: predicts tokens/s, W and tokens/J of llama.cpp for rows of `model`, `parameters`,
+/// `quantization_bits`, `board`, `power_mode`, `prompt_tokens`, `output_tokens`
+/// (docs/calibration.md). Rows that also have measured columns are compared, and power modes of one workload are ranked; exit
 /// code 1 for a median error above 10 % or a wrong rank.
 #[derive(Debug, Args)]
 #[command(after_help = "\

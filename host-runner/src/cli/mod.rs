@@ -6,6 +6,7 @@
 
 mod bench;
 mod board;
+mod calibrate;
 mod eval;
 mod fan;
 mod freeze;
@@ -13,6 +14,7 @@ mod llm;
 mod output;
 mod run;
 mod search;
+mod sweep;
 mod train;
 mod verify;
 mod world;
@@ -42,6 +44,8 @@ enum Command {
     Freeze(freeze::Arguments),
     Eval(eval::Arguments),
     Search(search::Arguments),
+    Sweep(sweep::Arguments),
+    Calibrate(calibrate::Arguments),
     Verify(verify::Arguments),
     Bench(bench::Arguments),
     Board(board::Arguments),
@@ -70,6 +74,8 @@ pub fn main() -> ExitCode {
         Command::Freeze(freeze) => freeze::run(freeze, format),
         Command::Eval(eval) => eval::run(eval, format),
         Command::Search(search) => search::run(search, format),
+        Command::Sweep(sweep) => sweep::run(sweep, format),
+        Command::Calibrate(calibrate) => calibrate::run(calibrate, format),
         Command::Verify(verify) => verify::run(verify, format),
         Command::Bench(bench) => bench::run(bench, format),
         Command::Board(board) => board::run(board, format),

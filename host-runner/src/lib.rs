@@ -14,6 +14,8 @@
 //! | [`eval`] | governors and policies side by side |
 //! | [`verify`] | conformance against files of cases |
 //! | [`bench`](mod@bench) | what our own code costs on a machine |
+//! | [`dataset`] | prompts and grids: statistics, conversion, synthetic columns |
+//! | [`plot`] | figures drawn from CSV files |
 //! | [`report`] | tables and figures |
 //! | [`resources`] | CPU time and memory of this process |
 //! | [`input_file`] | reading what a user points at |
@@ -23,12 +25,14 @@ pub mod atomic_file;
 pub mod baseline;
 pub mod bench;
 pub mod cli;
+pub mod dataset;
 pub mod env;
 pub mod eval;
 pub mod grpo;
 pub mod import;
 pub mod input_file;
 pub mod llm;
+pub mod plot;
 pub mod quantize;
 pub mod report;
 pub mod resources;

@@ -9,6 +9,7 @@ mod eval;
 mod freeze;
 mod llm;
 mod output;
+mod plot;
 mod run;
 mod search;
 mod train;
@@ -43,6 +44,7 @@ enum Command {
     Verify(verify::Arguments),
     Bench(bench::Arguments),
     Llm(llm::Arguments),
+    Plot(plot::Arguments),
 }
 
 /// How a command ended, when nothing went wrong on the way.
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Verify(verify) => verify::run(verify, format),
         Command::Bench(bench) => bench::run(bench, format),
         Command::Llm(llm) => llm::run(llm, format),
+        Command::Plot(plot) => plot::run(plot, format),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

@@ -1,0 +1,187 @@
+//! Figures drawn from CSV files: a file is recognized by its columns, and only read.
+//!
+//! | module | figure |
+//! |---|---|
+//! | [`training`] | twelve panels over the steps of a training or deployment, with moving averages |
+//! | [`policy`] | loss, divergence and entropies over the updates of a policy |
+//! | [`results`] | twelve panels over episodes |
+//! | [`dataset`] | what a grid says: 21 panels |
+//! | [`top_actions`] | the best settings of a grid |
+//! | [`configurations`] | named settings of a grid beside each other |
+//! | [`overhead`] | what control costs beside inference and beside a grid search |
+//! | [`cumulative`] | energy and regret over evaluations, against a real optimum |
+//! | [`throttling`] | fixed settings and policies with the fan off, request by request and as a trace |
+//! | [`depth`] | quality and speed against depth |
+//! | [`table`] | the file itself |
+
+pub mod configurations;
+pub mod cumulative;
+pub mod dataset;
+pub mod depth;
+pub mod overhead;
+pub mod policy;
+pub mod results;
+pub mod table;
+pub mod throttling;
+pub mod top_actions;
+pub mod training;
+
+use crate::report::sheet::Sheet;
+use std::fmt;
+use table::{Table, TableError};
+
+/// A type of figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Kind {
+    /// Twelve panels over the steps of a training or deployment, with moving averages.
+    Training,
+    /// Loss, divergence and entropies of a policy over its updates; `--also` takes the steps of the training.
+    Policy,
+    /// Twelve panels over the episodes of a training; `--also` takes a pre-training.
+    Results,
+    /// Energy and regret over evaluations, against the real optimum.
+    Cumulative,
+    /// What a grid says: 21 panels.
+    Dataset,
+    /// The best settings of a grid.
+    TopActions,
+    /// Lowest, highest, published and best settings of a grid.
+    Configurations,
+    /// Time and energy of control beside inference and grid search.
+    Overhead,
+    /// Requests with the fan off; `--also` takes more runs.
+    Throttling,
+    /// A trace of temperature, clock and power; `--also` takes more runs.
+    Trace,
+    /// Quality and speed against depth.
+    Depth,
+}
+
+/// Every figure, with the columns that it needs; among figures of one file the first is its own. A column in
+/// parentheses of alternatives may have any of the names.
+const NEEDS: [(Kind, &[&[&str]]); 11] = [
+    (Kind::Overhead, &[&["method"], &["total_time_sec"], &["overhead_percentage"], &["total_energy_j"]]),
+    (Kind::Cumulative, &[&["method"], &["step"], &["energy"], &["reward"], &["best_reward"]]),
+    (Kind::Throttling, &[&["timestamp"], &["request_latency_sec"], &["decode_throughput"], &["decode_TJ_TEMP"]]),
+    (Kind::Trace, &[&["timestamp"], &["tj_temp_c"], &["gpu_freq_mhz"]]),
+    (Kind::Policy, &[&["update_step"], &["policy_loss"], &["kl_divergence"], &["policy_entropy"]]),
+    (Kind::Training, &[&["step"], &["reward"], &["temperature"], table::LATENCY, table::BATCH]),
+    (Kind::Results, &[&["step"], &["reward"], &["temperature"], table::LATENCY]),
+    (
+        Kind::Dataset,
+        &[&["prefill_freq_bin"], &["decode_freq_bin"], &["effective_batch_size"], &["energy"], &["latency"]],
+    ),
+    (
+        Kind::TopActions,
+        &[&["prefill_freq_bin"], &["decode_freq_bin"], &["effective_batch_size"], &["energy"], &["latency"]],
+    ),
+    (
+        Kind::Configurations,
+        &[&["prefill_freq_bin"], &["decode_freq_bin"], &["effective_batch_size"], &["energy"], &["latency"]],
+    ),
+    (Kind::Depth, &[table::DEPTH, table::PERPLEXITY]),
+];
+
+/// Why there is no figure.
+#[derive(Debug, thiserror::Error)]
+pub enum PlotError {
+    /// The file cannot be read as a table.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// No figure fits its columns.
+    #[error("{file} fits no figure; nearest is {nearest}, which also needs {missing}")]
+    Unknown {
+        /// The file.
+        file: String,
+        /// The figure that fits best.
+        nearest: Kind,
+        /// Columns that are absent.
+        missing: String,
+    },
+    /// The figure that was asked for needs other columns.
+    #[error("{file} cannot be drawn as {kind}: it lacks {missing}")]
+    Lacks {
+        /// The file.
+        file: String,
+        /// What was asked for.
+        kind: Kind,
+        /// Columns that are absent.
+        missing: String,
+    },
+    /// The optimum of a log cannot be found.
+    #[error("the optimum of {file} cannot be found: {cause}")]
+    Optimum {
+        /// The file.
+        file: String,
+        /// The cause.
+        cause: String,
+    },
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = clap::ValueEnum::to_possible_value(self).map(|value| value.get_name().to_owned());
+        f.write_str(name.as_deref().unwrap_or_default())
+    }
+}
+
+fn missing(table: &Table, needs: &[&[&str]]) -> Vec<String> {
+    let absent = needs.iter().filter(|names| table.any(names).is_none());
+    absent.map(|names| names.join(" or ")).collect()
+}
+
+/// The figures that can be drawn of a file, its own first.
+#[must_use]
+pub fn kinds(table: &Table) -> Vec<Kind> {
+    let fitting = NEEDS.iter().filter(|(_, needs)| missing(table, needs).is_empty()).map(|(kind, _)| *kind);
+    let mut kinds: Vec<Kind> = fitting.collect();
+    if !kinds.contains(&Kind::Cumulative) && cumulative::is_log(table) {
+        kinds.push(Kind::Cumulative);
+    }
+    kinds
+}
+
+/// The figure that a file is for.
+pub fn recognize(table: &Table) -> Result<Kind, PlotError> {
+    if let Some(kind) = kinds(table).first() {
+        return Ok(*kind);
+    }
+    let gaps = NEEDS.iter().map(|(kind, needs)| (*kind, missing(table, needs)));
+    let (nearest, missing) = gaps.min_by_key(|(_, missing)| missing.len()).unwrap_or((Kind::Training, vec![]));
+    Err(PlotError::Unknown { file: table.file().to_owned(), nearest, missing: missing.join(", ") })
+}
+
+/// Draws a figure. `also` are further files of the same figure, or what the figure says it takes.
+pub fn draw(table: &Table, also: &[Table], kind: Kind) -> Result<Sheet, PlotError> {
+    if !kinds(table).contains(&kind) {
+        let needs = NEEDS.iter().find(|(other, _)| *other == kind).map_or(&[][..], |(_, needs)| needs);
+        let missing = missing(table, needs).join(", ");
+        return Err(PlotError::Lacks { file: table.file().to_owned(), kind, missing });
+    }
+    let sheet = match kind {
+        Kind::Training => training::sheet(table),
+        Kind::Policy => policy::sheet(table, also.first()),
+        Kind::Results => results::sheet(table, also.first()),
+        Kind::Cumulative => cumulative::sheet(table)?,
+        Kind::Dataset => dataset::sheet(table),
+        Kind::TopActions => top_actions::sheet(table),
+        Kind::Configurations => configurations::sheet(table),
+        Kind::Overhead => overhead::sheet(table),
+        Kind::Throttling => throttling::requests(&with(table, also)),
+        Kind::Trace => throttling::trace(&with(table, also)),
+        Kind::Depth => depth::sheet(&with(table, also)),
+    };
+    let files = with(table, also);
+    let mut conditions: Vec<&str> = Vec::from_iter(Some(sheet.conditions.as_str()).filter(|said| !said.is_empty()));
+    for table in &files {
+        if !conditions.contains(&table.conditions()) {
+            conditions.push(table.conditions());
+        }
+    }
+    let conditions = conditions.join(" | ");
+    Ok(Sheet { conditions, ..sheet })
+}
+
+fn with<'a>(table: &'a Table, also: &'a [Table]) -> Vec<&'a Table> {
+    std::iter::once(table).chain(also).collect()
+}

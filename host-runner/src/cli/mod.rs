@@ -5,6 +5,7 @@
 //! or environment.
 
 mod bench;
+mod dataset;
 mod eval;
 mod freeze;
 mod llm;
@@ -45,6 +46,7 @@ enum Command {
     Bench(bench::Arguments),
     Llm(llm::Arguments),
     Plot(plot::Arguments),
+    Dataset(dataset::Arguments),
 }
 
 /// How a command ended, when nothing went wrong on the way.
@@ -72,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Bench(bench) => bench::run(bench, format),
         Command::Llm(llm) => llm::run(llm, format),
         Command::Plot(plot) => plot::run(plot, format),
+        Command::Dataset(dataset) => dataset::run(dataset, format),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

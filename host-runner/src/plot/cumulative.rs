@@ -21,11 +21,15 @@ struct Run {
     steps: Vec<(f64, f64, f64)>,
 }
 
-/// A training log whose optimum can be found.
+/// A training log whose optimum can be found. Logs of our own trainings, known by their column `role`, have other rewards
+/// and a board that the published actions do not describe.
 #[must_use]
 pub fn is_log(table: &Table) -> bool {
     let has = |name: &&str| table.column(name).is_some();
-    RANGES.iter().all(has) && ["temperature", "reward", "energy"].iter().all(has) && table.any(LATENCY).is_some()
+    table.text("role").is_none()
+        && RANGES.iter().all(has)
+        && ["temperature", "reward", "energy"].iter().all(has)
+        && table.any(LATENCY).is_some()
 }
 
 /// The figure.

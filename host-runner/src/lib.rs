@@ -16,6 +16,7 @@
 //! | [`bench`](mod@bench) | what our own code costs on a machine |
 //! | [`dataset`] | prompts and grids: statistics, conversion, synthetic columns |
 //! | [`plot`] | figures drawn from CSV files |
+//! | [`overhead`] | what control costs |
 //! | [`report`] | tables and figures |
 //! | [`resources`] | CPU time and memory of this process |
 //! | [`input_file`] | reading what a user points at |
@@ -32,6 +33,7 @@ pub mod grpo;
 pub mod import;
 pub mod input_file;
 pub mod llm;
+pub mod overhead;
 pub mod plot;
 pub mod quantize;
 pub mod report;

@@ -10,6 +10,7 @@ mod eval;
 mod freeze;
 mod llm;
 mod output;
+mod overhead;
 mod plot;
 mod run;
 mod search;
@@ -47,6 +48,7 @@ enum Command {
     Llm(llm::Arguments),
     Plot(plot::Arguments),
     Dataset(dataset::Arguments),
+    Overhead(overhead::Arguments),
 }
 
 /// How a command ended, when nothing went wrong on the way.
@@ -75,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Llm(llm) => llm::run(llm, format),
         Command::Plot(plot) => plot::run(plot, format),
         Command::Dataset(dataset) => dataset::run(dataset, format),
+        Command::Overhead(overhead) => overhead::run(overhead, format),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

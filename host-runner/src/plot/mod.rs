@@ -57,8 +57,8 @@ pub enum Kind {
     Depth,
 }
 
-/// Every figure, with the columns that it needs; among figures of one file the first is its own. A column in
-/// parentheses of alternatives may have any of the names.
+/// Every figure, with the columns that it needs; among figures of one file the first is its own. A column may have
+/// any of several names.
 const NEEDS: [(Kind, &[&[&str]]); 11] = [
     (Kind::Overhead, &[&["method"], &["total_time_sec"], &["overhead_percentage"], &["total_energy_j"]]),
     (Kind::Cumulative, &[&["method"], &["step"], &["energy"], &["reward"], &["best_reward"]]),
@@ -184,4 +184,94 @@ pub fn draw(table: &Table, also: &[Table], kind: Kind) -> Result<Sheet, PlotErro
 
 fn with<'a>(table: &'a Table, also: &'a [Table]) -> Vec<&'a Table> {
     std::iter::once(table).chain(also).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sheet::assert_readable;
+
+    /// A table of made-up numbers; a column named in `texts` holds words.
+    fn table(columns: &str, rows: u32, texts: &[(&str, &[&str])]) -> Table {
+        let header: Vec<String> = columns.split(',').map(str::to_owned).collect();
+        let cell = |name: &String, row: u32| {
+            if let Some((_, words)) = texts.iter().find(|(other, _)| other == name) {
+                return words[row as usize * words.len() / rows as usize].to_owned();
+            }
+            let wave = f64::from(row * 37 % 101) / 100.0;
+            match name.as_str() {
+                "step" | "update_step" | "depth" => row.to_string(),
+                "episode" => (row / 10).to_string(),
+                "timestamp" => (f64::from(row) * 4.5e9).to_string(),
+                "prefill_freq_bin" => (row % 4).to_string(),
+                "decode_freq_bin" => (row / 4 % 4).to_string(),
+                "effective_batch_size" => [1, 8, 32][row as usize / 16 % 3].to_string(),
+                "num_decode_tokens" => ([1, 8, 32][row as usize / 16 % 3] * 100).to_string(),
+                "temperature" | "tj_temp_c" | "decode_TJ_TEMP" => (60.0 + 38.0 * wave).to_string(),
+                "fan_working" => (row < rows / 4).to_string(),
+                "slo_violation" | "temp_violation" | "power_violation" => "False".to_owned(),
+                "reward" | "best_reward" => (0.8 + 0.1 * wave).to_string(),
+                _ => (1.0 + 9.0 * wave).to_string(),
+            }
+        };
+        let records: Vec<Vec<String>> =
+            (0..rows).map(|row| header.iter().map(|name| cell(name, row)).collect()).collect();
+        Table::of("made-up.csv", "made-up numbers, seed 1", &header, &records)
+    }
+
+    /// One file for each figure that is the first of its file.
+    fn files() -> Vec<(Kind, Table)> {
+        let methods: &[&str] = &["inference", "frozen policy", "learning policy", "grid search"];
+        let parts = ["inference", "gap", "telemetry", "observation", "decision", "sampling", "update", "actuation"];
+        let parts: String = parts.iter().map(|part| format!(",{part}_time_sec,{part}_energy_j")).collect();
+        let overhead = format!("method,total_time_sec,overhead_percentage,total_energy_j,control_per_eval_ms{parts}");
+        let early = "step,episode,entropy,latency,num_layers,temperature,reward,entropy_penalty,prefill_freq,decode_freq,\
+                     batch_size,per_token_latency,decode_latency,max_temp";
+        let grid = "prefill_freq_bin,decode_freq_bin,effective_batch_size,energy,latency,num_prompt_tokens,\
+                    num_decode_tokens,temperature,reward";
+        let requests = "timestamp,request_latency_sec,decode_throughput,decode_TJ_TEMP,decode_latency_ms,\
+                        decode_freq_bin,gpu_clock_mhz,effective_batch_size,decode_TOTAL_POWER,governor,fan_working";
+        vec![
+            (Kind::Training, table(early, 60, &[])),
+            (Kind::Policy, table("update_step,policy_loss,kl_divergence,policy_entropy", 40, &[])),
+            (Kind::Dataset, table(grid, 96, &[])),
+            (Kind::Overhead, table(&overhead, 4, &[("method", methods)])),
+            (Kind::Cumulative, table("method,step,energy,reward,best_reward", 80, &[("method", methods)])),
+            (Kind::Throttling, table(requests, 60, &[("governor", &["bare fixed:7,6,32,16"])])),
+            (Kind::Trace, table("timestamp,tj_temp_c,gpu_freq_mhz,total_power_w,fan_working", 900, &[])),
+            (Kind::Depth, table("depth,perplexity,mean_entropy_nats,accuracy,tok_per_s", 13, &[])),
+        ]
+    }
+
+    #[test]
+    fn every_figure_is_recognized_and_readable() {
+        for (kind, table) in files() {
+            assert_eq!(recognize(&table).unwrap(), kind);
+            for kind in kinds(&table) {
+                for also in [vec![], vec![table.clone()]] {
+                    let sheet = draw(&table, &also, kind).unwrap();
+                    assert!(sheet.conditions.contains("made-up numbers, seed 1"), "{kind}");
+                    assert_readable(&sheet);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn files_without_the_columns_are_told_what_is_missing() {
+        let nothing = table("step,temperature,reward", 5, &[]);
+        let message = recognize(&nothing).unwrap_err().to_string();
+        assert!(message.contains("end_to_end_latency"), "{message}");
+        let lacks = draw(&nothing, &[], Kind::Overhead).unwrap_err().to_string();
+        assert!(lacks.contains("cannot be drawn as overhead") && lacks.contains("total_time_sec"), "{lacks}");
+    }
+
+    #[test]
+    fn a_log_of_our_own_training_has_another_reward_and_no_published_optimum() {
+        let columns = "step,temperature,reward,energy,latency,batch,throughput_min,throughput_max,edp_efficiency_min,\
+                       edp_efficiency_max,energy_min,energy_max";
+        assert!(kinds(&table(columns, 20, &[])).contains(&Kind::Cumulative));
+        let ours = table(&format!("{columns},role"), 20, &[("role", &["member"])]);
+        assert!(!kinds(&ours).contains(&Kind::Cumulative));
+    }
 }

@@ -193,7 +193,10 @@ fn depths(text: &str) -> Result<Cells, String> {
 
 /// What the manifest beside a file says: board, simulated or logged, seed, command.
 fn manifest(path: &Path) -> Option<String> {
-    let beside = [path.with_extension("manifest.json"), path.with_file_name("manifest.json")];
+    // online.episodes.csv and online.losses.csv come from one command, whose manifest is online.manifest.json.
+    let name = path.file_name()?.to_string_lossy();
+    let first = name.split('.').next().unwrap_or_default();
+    let beside = [path.with_extension("manifest.json"), path.with_file_name(format!("{first}.manifest.json"))];
     let text = beside.iter().find_map(|path| input_file::read_text(path).ok())?;
     let manifest: serde_json::Value = serde_json::from_str(&text).ok()?;
     let said = |name: &str| manifest.get(name).and_then(serde_json::Value::as_str);
@@ -250,9 +253,12 @@ mod tests {
     fn the_manifest_says_the_conditions() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.csv"), "x,y\n1,2\n").unwrap();
+        std::fs::write(folder.path().join("a.losses.csv"), "x,y\n1,2\n").unwrap();
         let manifest = r#"{"command": "sweep", "version": "0.1.0", "seed": 3, "simulated": true, "board": "orin"}"#;
         std::fs::write(folder.path().join("a.manifest.json"), manifest).unwrap();
         let table = Table::read(&folder.path().join("a.csv")).unwrap();
         assert_eq!(table.conditions(), "simulated board orin, seed 3, energyllm sweep 0.1.0 (a.csv)");
+        let losses = Table::read(&folder.path().join("a.losses.csv")).unwrap();
+        assert_eq!(losses.conditions(), "simulated board orin, seed 3, energyllm sweep 0.1.0 (a.losses.csv)");
     }
 }

@@ -24,7 +24,7 @@ const EARLY_EXIT: [Row; 12] = [
     ("Decode throughput (higher is better)", "tokens/s", &["decode_throughput", "throughput"]),
 ];
 
-/// Panels of an online training or a deployment; the last place is for batch against temperature.
+/// Panels of an online training or a deployment; the twelfth is batch against temperature.
 const ONLINE: [Row; 11] = [
     ("Device temperature", "°C", &["temperature"]),
     ("Latency (lower is better)", "s", LATENCY),
@@ -39,6 +39,13 @@ const ONLINE: [Row; 11] = [
     ("Reward (higher is better)", "reward", &["reward"]),
 ];
 
+/// What only our own trainings log, below the twelve.
+const OURS: [Row; 3] = [
+    ("Layers used", "layers", &["num_layers"]),
+    ("Energy per generated token (lower is better)", "J/token", &["energy_per_token"]),
+    ("Fan duty", "0 to 255", &["fan_pwm"]),
+];
+
 /// Window of the moving average: a tenth of the steps, at most 50, as published.
 #[must_use]
 pub fn window(steps: usize) -> usize {
@@ -49,23 +56,24 @@ pub fn window(steps: usize) -> usize {
 #[must_use]
 pub fn sheet(table: &Table) -> Sheet {
     let window = window(table.rows());
-    let early_exit = table.column("num_layers").is_some();
+    // The published early-exit log has no energy.
+    let early_exit = table.column("num_layers").is_some() && table.column("energy").is_none();
     let rows: &[Row] = if early_exit { &EARLY_EXIT } else { &ONLINE };
     let name = format!("moving average of {window} steps");
     let steps = || Axis::new("step");
-    let mut panels: Vec<Panel> = rows
-        .iter()
-        .map(|(title, unit, names)| {
-            let points = series(table, names);
-            let panel = Panel::new(title, steps(), Axis::new(unit)).with_mean(&name, &points, window);
-            match limit(table).filter(|_| names.contains(&"temperature")) {
-                Some(limit) => panel.ruled(Rule::Across(limit, format!("limit {limit:.0} °C"))),
-                None => panel,
-            }
-        })
-        .collect();
+    let over_steps = |(title, unit, names): &Row| {
+        let points = series(table, names);
+        let panel = Panel::new(title, steps(), Axis::new(unit)).with_mean(&name, &points, window);
+        match limit(table).filter(|_| names.contains(&"temperature")) {
+            Some(limit) => panel.ruled(Rule::Across(limit, format!("limit {limit:.0} °C"))),
+            None => panel,
+        }
+    };
+    let mut panels: Vec<Panel> = rows.iter().map(over_steps).collect();
     if !early_exit {
         panels.push(against_temperature(table));
+        let logged = |row: &&Row| table.any(row.2).is_some();
+        panels.extend(OURS.iter().filter(logged).map(over_steps));
     }
     Sheet {
         title: if early_exit { "Training over time, early exit" } else { "Training over time" }.to_owned(),

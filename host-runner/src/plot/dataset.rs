@@ -64,7 +64,7 @@ pub fn sheet(table: &Table) -> Sheet {
     Sheet {
         title: format!("What the grid says: {} rows, {rewards}", grid.rows.len()),
         columns: 3,
-        panel_size: (420, 280),
+        panel_size: (390, 250),
         panels,
         ..Sheet::default()
     }

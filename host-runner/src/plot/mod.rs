@@ -171,14 +171,17 @@ pub fn draw(table: &Table, also: &[Table], kind: Kind) -> Result<Sheet, PlotErro
         Kind::Trace => throttling::trace(&with(table, also)),
         Kind::Depth => depth::sheet(&with(table, also)),
     };
-    let files = with(table, also);
-    let mut conditions: Vec<&str> = Vec::from_iter(Some(sheet.conditions.as_str()).filter(|said| !said.is_empty()));
-    for table in &files {
-        if !conditions.contains(&table.conditions()) {
-            conditions.push(table.conditions());
+    // Files of one origin are named together.
+    let mut origins: Vec<(&str, Vec<&str>)> = Vec::new();
+    for table in with(table, also) {
+        match origins.iter_mut().find(|(origin, _)| *origin == table.conditions()) {
+            Some((_, files)) => files.push(table.file()),
+            None => origins.push((table.conditions(), vec![table.file()])),
         }
     }
-    let conditions = conditions.join(" | ");
+    let own = Some(sheet.conditions.clone()).filter(|said| !said.is_empty());
+    let named = origins.iter().map(|(origin, files)| format!("{origin} ({})", files.join(", ")));
+    let conditions = own.into_iter().chain(named).collect::<Vec<_>>().join(" | ");
     Ok(Sheet { conditions, ..sheet })
 }
 

@@ -61,9 +61,9 @@ impl Table {
         if records.is_empty() {
             return Err(TableError::Empty { path: path.into() });
         }
-        let conditions =
-            format!("{} ({name})", manifest(path).unwrap_or_else(|| "no manifest: origin not stated".into()));
-        Ok(Self::of(&name, &conditions, &header, &records))
+        let origin = manifest(path).or_else(|| model(&header, &records));
+        let origin = origin.unwrap_or_else(|| "no manifest: origin not stated".to_owned());
+        Ok(Self::of(&name, &origin, &header, &records))
     }
 
     /// A table of cells.
@@ -191,6 +191,14 @@ fn depths(text: &str) -> Result<Cells, String> {
     Ok((header.clone(), rows.iter().map(record).collect()))
 }
 
+/// Where a `depths.json` comes from.
+fn model(header: &[String], records: &[Vec<String>]) -> Option<String> {
+    let measured =
+        header.first().is_some_and(|name| name == "model") && header.iter().any(|name| name == "mean_entropy_nats");
+    let model = records.first()?.first()?;
+    measured.then(|| format!("answers of {model}, measured by energyllm llm depths"))
+}
+
 /// What the manifest beside a file says: board, simulated or logged, seed, command.
 fn manifest(path: &Path) -> Option<String> {
     // online.episodes.csv and online.losses.csv come from one command, whose manifest is online.manifest.json.
@@ -257,8 +265,8 @@ mod tests {
         let manifest = r#"{"command": "sweep", "version": "0.1.0", "seed": 3, "simulated": true, "board": "orin"}"#;
         std::fs::write(folder.path().join("a.manifest.json"), manifest).unwrap();
         let table = Table::read(&folder.path().join("a.csv")).unwrap();
-        assert_eq!(table.conditions(), "simulated board orin, seed 3, energyllm sweep 0.1.0 (a.csv)");
+        assert_eq!(table.conditions(), "simulated board orin, seed 3, energyllm sweep 0.1.0");
         let losses = Table::read(&folder.path().join("a.losses.csv")).unwrap();
-        assert_eq!(losses.conditions(), "simulated board orin, seed 3, energyllm sweep 0.1.0 (a.losses.csv)");
+        assert_eq!(losses.conditions(), "simulated board orin, seed 3, energyllm sweep 0.1.0");
     }
 }

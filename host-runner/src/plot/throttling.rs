@@ -3,7 +3,7 @@
 use super::table::Table;
 use crate::report::sheet::Sheet;
 use crate::report::sheet::axis::Axis;
-use crate::report::sheet::panel::{Panel, Rule, Shape};
+use crate::report::sheet::panel::{Panel, Rule, Shape, moving_average};
 
 /// A panel over time: title, unit, name of its column, factor.
 type Row = (&'static str, &'static str, &'static str, f64);
@@ -22,8 +22,10 @@ const REQUESTS: [Row; 8] = [
 const TRACE: [Row; 3] = [
     ("Junction temperature", "°C", "tj_temp_c", 1.0),
     ("GPU clock", "MHz", "gpu_freq_mhz", 1.0),
-    ("Power of all rails", "W", "total_power_w", 1.0),
+    ("Power of all rails, mean of 20 samples", "W", "total_power_w", 1.0),
 ];
+/// Samples over which the power of a trace is averaged: it jumps between batch and gap.
+const SAMPLES: usize = 20;
 
 /// Request by request; timestamps are nanoseconds.
 #[must_use]
@@ -45,7 +47,11 @@ fn figure(title: &str, runs: &[&Table], rows: &[Row], second: f64) -> Sheet {
         let mut panel = Panel::new(title, Axis::new("time, s"), Axis::new(unit));
         for (run, start) in runs.iter().zip(&starts) {
             let points = run.points(&["timestamp"], &[name]);
-            let points = points.into_iter().map(|(time, value)| (time * second - start, value * factor)).collect();
+            let points = points.into_iter().map(|(time, value)| (time * second - start, value * factor));
+            let mut points: Vec<(f64, f64)> = points.collect();
+            if *name == "total_power_w" {
+                points = moving_average(&points, SAMPLES);
+            }
             let settings = matches!(*unit, "index" | "sequences");
             panel = panel.with(&name_of(run), if settings { Shape::Steps(points) } else { Shape::Line(points) });
         }

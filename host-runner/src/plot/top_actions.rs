@@ -29,14 +29,14 @@ pub fn sheet(table: &Table) -> Sheet {
     let all: Vec<(f64, f64, f64)> =
         settings.iter().map(|(_, _, row)| (row.throughput(), row.reward, row.batch)).collect();
     let labels = top.iter().take(1).map(|(key, _, row)| (row.throughput(), row.reward, name(*key)));
-    let named: Vec<(f64, f64)> = top.iter().take(NAMED).map(|(_, _, row)| (row.throughput(), row.reward)).collect();
+    let marked: Vec<(f64, f64)> = top.iter().take(NAMED).map(|(_, _, row)| (row.throughput(), row.reward)).collect();
     let scatter = Panel::new(
         &format!("All settings; the best {NAMED} marked, the first named"),
         Axis::new("tokens/s"),
         Axis::new("reward"),
     )
     .with_unnamed(0, Shape::Shaded { points: all, label: "batch".to_owned() })
-    .with_unnamed(1, Shape::Dots(named))
+    .with_unnamed(1, Shape::Dots(marked))
     .with_unnamed(1, Shape::Names(labels.collect()));
     Sheet {
         title: format!("The {} best of {} settings by mean reward", top.len(), settings.len()),

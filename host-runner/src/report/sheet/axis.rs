@@ -71,7 +71,8 @@ impl Axis {
             return (0.0, 1.0);
         }
         let flat = if high.abs() > 0.0 { high.abs() * 0.05 } else { 1.0 };
-        let margin = if high > low { (high - low) * 0.06 } else { flat };
+        // Values that differ by rounding alone are flat as well.
+        let margin = if high - low > high.abs() * 1e-9 { (high - low) * 0.06 } else { flat };
         let stands_on_zero = self.from_zero && low >= 0.0;
         (if stands_on_zero { 0.0 } else { low - margin }, high + margin)
     }
@@ -91,7 +92,15 @@ impl Axis {
     pub fn ticks(&self, (low, high): (f64, f64), count: usize) -> Vec<(f64, String)> {
         match &self.scale {
             Scale::Names(names) => (0..).map(|n: u32| f64::from(n)).zip(names.iter().cloned()).collect(),
-            Scale::Log => decades(low, high, count),
+            // Less than a decade has too few powers of ten.
+            Scale::Log if high - low < 1.0 => {
+                let values = Axis::new("").ticks((10f64.powf(low), 10f64.powf(high)), count);
+                values
+                    .into_iter()
+                    .filter(|(value, _)| *value > 0.0)
+                    .map(|(value, name)| (value.log10(), name))
+                    .collect()
+            }
             Scale::Linear => {
                 let step = nice_step((high - low) / count.max(1) as f64);
                 let first = (low / step - 1e-9).ceil();
@@ -100,6 +109,7 @@ impl Axis {
                 let largest = ticks.iter().fold(0.0f64, |top, tick| top.max(tick.abs()));
                 ticks.into_iter().map(|tick| (tick, label(tick, step, largest))).collect()
             }
+            Scale::Log => decades(low, high, count),
         }
     }
 }
@@ -177,6 +187,7 @@ mod tests {
         assert_eq!(labels(Axis::new(""), (0.0, 1.0)), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(labels(Axis::new(""), (0.0, 100_000.0)), ["0", "20k", "40k", "60k", "80k", "100k"]);
         assert_eq!(labels(Axis::log(""), (0.0, 3.0)), ["1.00", "10.0", "100", "1000"]);
+        assert_eq!(labels(Axis::log(""), (0.0, 0.08)), ["1.00", "1.05", "1.10", "1.15", "1.20"]);
         assert_eq!(labels(Axis::names("", vec!["a".into(), "b".into()]), (-0.5, 1.5)), ["a", "b"]);
     }
 

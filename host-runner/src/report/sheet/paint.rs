@@ -276,7 +276,8 @@ impl Plot<'_> {
         let gaps = bars.windows(2).map(|pair| (pair[1].0 - pair[0].0).abs()).fold(f64::INFINITY, f64::min);
         let pitch = if gaps.is_finite() && gaps > 0.0 { gaps } else { 1.0 } * unit;
         let width = (pitch * 0.82 / groups.max(1) as f64).max(1.0);
-        let zero = self.y(0.0_f64.max(self.y_span.0));
+        // A logarithmic axis has no zero: bars stand on its lower end.
+        let zero = if self.panel.y.scale == Scale::Log { self.inner.bottom } else { self.y(0.0) };
         for (x, height, half) in bars.iter().filter(|(_, height, _)| height.is_finite()) {
             let middle = self.x(*x) + (group as f64 - (groups as f64 - 1.0) / 2.0) * width;
             let y = self.y(*height);
@@ -325,7 +326,7 @@ impl Plot<'_> {
                     let y = self.y(*value);
                     // Under the line where there is no room above it.
                     let beside = if y - top < 14.0 { y + 8.0 } else { y - 8.0 };
-                    (vec![(left, y), (right, y)], (right - 4.0, beside), name, Align::End)
+                    (vec![(left, y), (right, y)], (left + 4.0, beside), name, Align::Start)
                 }
                 Rule::At(value, name) => {
                     let x = self.x(*value);

@@ -30,7 +30,7 @@ pub fn png(inks: &[Ink], (width, height): (u32, u32)) -> Result<Vec<u8>, String>
 fn rendered(inks: &[Ink], (width, height): (u32, u32)) -> Result<Vec<[u8; 3]>, String> {
     let wide = width as usize * OVER as usize * 3;
     let mut buffer = vec![255; wide * height as usize * OVER as usize];
-    let larger: Vec<Ink> = inks.iter().map(|ink| ink.scaled(OVER)).collect();
+    let larger: Vec<Ink> = inks.iter().flat_map(|ink| straight(ink.scaled(OVER))).collect();
     draw(&larger, &BitMapBackend::with_buffer(&mut buffer, (width * OVER, height * OVER)).into_drawing_area())?;
     let over = OVER as usize;
     let average = |x: usize, y: usize, channel: usize| {
@@ -45,6 +45,16 @@ fn rendered(inks: &[Ink], (width, height): (u32, u32)) -> Result<Vec<[u8; 3]>, S
         [average(x, y, 0), average(x, y, 1), average(x, y, 2)]
     };
     Ok((0..width as usize * height as usize).map(pixel).collect())
+}
+
+/// A line as its straight pieces: the rasterizer draws long spikes where a thick one turns sharply.
+fn straight(ink: Ink) -> Vec<Ink> {
+    match ink {
+        Ink::Path { points, colour, width } if points.len() > 2 => {
+            points.windows(2).map(|pair| Ink::Path { points: pair.to_vec(), colour, width }).collect()
+        }
+        other => vec![other],
+    }
 }
 
 /// The palette, and the index of every pixel: the most frequent colours, and the nearest of them for all others.

@@ -20,6 +20,9 @@
 //! | [`verify`] | conformance against files of cases |
 //! | [`measure`] | energy out of samples of power |
 //! | [`bench`](mod@bench) | what our own code costs on a machine |
+//! | [`dataset`] | prompts and grids: statistics, conversion, synthetic columns |
+//! | [`plot`] | figures drawn from CSV files |
+//! | [`overhead`] | what control costs |
 //! | [`report`] | tables and figures |
 //! | [`resources`] | CPU time and memory of this process |
 //! | [`input_file`] | reading what a user points at |
@@ -31,6 +34,7 @@ pub mod bench;
 pub mod board;
 pub mod calibrate;
 pub mod cli;
+pub mod dataset;
 pub mod env;
 pub mod eval;
 pub mod fit;
@@ -39,6 +43,8 @@ pub mod import;
 pub mod input_file;
 pub mod llm;
 pub mod measure;
+pub mod overhead;
+pub mod plot;
 pub mod quantize;
 pub mod rapl;
 pub mod report;

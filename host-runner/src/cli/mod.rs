@@ -7,11 +7,14 @@
 mod bench;
 mod board;
 mod calibrate;
+mod dataset;
 mod eval;
 mod fan;
 mod freeze;
 mod llm;
 mod output;
+mod overhead;
+mod plot;
 mod run;
 mod search;
 mod sweep;
@@ -51,6 +54,9 @@ enum Command {
     Board(board::Arguments),
     Llm(llm::Arguments),
     Fan(fan::Arguments),
+    Plot(plot::Arguments),
+    Dataset(dataset::Arguments),
+    Overhead(overhead::Arguments),
 }
 
 /// How a command ended, when nothing went wrong on the way.
@@ -81,6 +87,9 @@ pub fn main() -> ExitCode {
         Command::Board(board) => board::run(board, format),
         Command::Llm(llm) => llm::run(llm, format),
         Command::Fan(fan) => fan::run(fan, format),
+        Command::Plot(plot) => plot::run(plot, format),
+        Command::Dataset(dataset) => dataset::run(dataset, format),
+        Command::Overhead(overhead) => overhead::run(overhead, format),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

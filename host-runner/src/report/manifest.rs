@@ -16,6 +16,12 @@ pub struct Manifest {
     pub version: &'static str,
     /// Seed of everything random.
     pub seed: u64,
+    /// True when a simulated board made the result, false for a real one or a log; absent where the command does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<bool>,
+    /// Name of the board's profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub board: Option<String>,
     /// The arguments as they were given.
     pub arguments: Vec<String>,
     /// SHA-256 by file, as the file was named.
@@ -32,9 +38,17 @@ impl Manifest {
             command,
             version: env!("CARGO_PKG_VERSION"),
             seed,
+            simulated: None,
+            board: None,
             arguments: std::env::args().skip(1).collect(),
             inputs_sha256: inputs.iter().map(digest).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// The same for a result of a simulated board.
+    #[must_use]
+    pub fn on_simulated(self, board: &str) -> Self {
+        Self { simulated: Some(true), board: Some(board.to_owned()), ..self }
     }
 
     /// Writes it; the file exists whole or not at all.

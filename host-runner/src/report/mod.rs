@@ -2,4 +2,5 @@
 
 pub mod figure;
 pub mod manifest;
+pub mod sheet;
 pub mod table;

@@ -135,8 +135,8 @@ fn write(options: &Arguments, profile: &BoardProfile, start: &Path, found: &Foun
             values: thermal.residuals_k.clone(),
         });
     }
-    let title = "Residuals of the calibration: plant minus measurement; dashes at two standard deviations";
-    figure::draw(&options.out.join("residuals.png"), title, &panels).map_err(anyhow::Error::msg)
+    let conditions = "plant minus measurement, row by row; lines at zero and two standard deviations";
+    Ok(figure::draw(&options.out.join("residuals.png"), "Residuals of the calibration", conditions, &panels)?)
 }
 
 fn estimates(found: &Found) -> impl Iterator<Item = &Estimate> {

@@ -1,6 +1,7 @@
 //! `energyllm eval`: governors and policies side by side.
 
 mod closed_loop;
+mod fan_off;
 mod prototype;
 
 use super::{Format, Outcome};
@@ -17,6 +18,8 @@ Examples:
   energyllm eval --suite closed-loop
   energyllm eval --suite closed-loop --scenario fan-fails --scenario load-400 --seeds 40
   energyllm eval --suite closed-loop --governor learned --governor fixed:4,2,32,12
+  energyllm eval --suite fan-off
+  energyllm eval --suite fan-off --governor learned --bare max --requests 350 --fan-off-at 50
   energyllm eval --suite prototype --log online_training.csv")]
 pub struct Arguments {
     /// What to compare on.
@@ -28,8 +31,8 @@ pub struct Arguments {
     /// Suite closed-loop: only these scenarios; give it again for more.
     #[arg(long, value_enum)]
     scenario: Vec<Scenario>,
-    /// Suite closed-loop: a governor, the one under test first; give it again for more. Default: all that
-    /// have a name, learned first.
+    /// Suites closed-loop and fan-off: a governor, the one under test first; give it again for more. Default: all that
+    /// have a name, learned first; for fan-off learned and the published best setting.
     #[arg(long = "governor", value_name = "GOVERNOR", value_parser = Choice::from_str)]
     governors: Vec<Choice>,
     /// Suite closed-loop: episodes per governor and scenario.
@@ -38,10 +41,25 @@ pub struct Arguments {
     /// Suite closed-loop: episodes of the oracle, which takes long.
     #[arg(long, default_value_t = 5)]
     oracle_seeds: u64,
-    /// Suite closed-loop: policy image for the governor `learned`.
+    /// Suite fan-off: a fixed setting without a supervisor; give it again for more. Default: max and the published best.
+    #[arg(long, value_name = "GOVERNOR", value_parser = Choice::from_str)]
+    bare: Vec<Choice>,
+    /// Suite fan-off: batches.
+    #[arg(long, value_name = "N", default_value_t = 350)]
+    requests: u32,
+    /// Suite fan-off: the fan stops before this batch, from 0.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    fan_off_at: u32,
+    /// Suite fan-off: time between two samples of the temperatures.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
+    sample_s: f64,
+    /// Suite fan-off: air around the board.
+    #[arg(long, value_name = "C", default_value_t = 25.0, allow_negative_numbers = true)]
+    ambient: f64,
+    /// Suites closed-loop and fan-off: policy image for the governor `learned`.
     #[arg(long, value_name = "FILE", default_value = "models/policies/service.elp")]
     policy: PathBuf,
-    /// Suite closed-loop: quality of the answers per depth.
+    /// Suites closed-loop and fan-off: quality of the answers per depth.
     #[arg(long, value_name = "FILE", default_value = "models/tiny-llama/depths.json")]
     depths: PathBuf,
     /// Threads; they do not change the result.
@@ -53,7 +71,7 @@ pub struct Arguments {
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Folder for the figure.
+    /// Folder for figures and files.
     #[arg(long, value_name = "DIR", default_value = "out/eval")]
     out: PathBuf,
 }
@@ -64,11 +82,14 @@ enum Suite {
     ClosedLoop,
     /// Policies on the temperatures of a published training log, under its reward `step`.
     Prototype,
+    /// Batch after batch with a fan that stops for good: fixed settings against policies, as the published test.
+    FanOff,
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     match arguments.suite {
         Suite::ClosedLoop => closed_loop::run(arguments, format),
         Suite::Prototype => prototype::run(arguments, format),
+        Suite::FanOff => fan_off::run(arguments, format),
     }
 }

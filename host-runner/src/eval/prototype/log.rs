@@ -96,7 +96,12 @@ impl TrainingLog {
     /// Reads a log.
     pub fn read(path: &Path) -> Result<Self, TrainingLogError> {
         let text = input_file::read(path).map_err(|source| TrainingLogError::Read { path: path.into(), source })?;
-        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text.as_slice());
+        Self::parse(&text, path)
+    }
+
+    /// The same of a file that has been read already.
+    pub fn parse(text: &[u8], path: &Path) -> Result<Self, TrainingLogError> {
+        let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
         let rows: Result<Vec<Row>, csv::Error> = reader.deserialize().collect();
         let rows = rows.map_err(|source| TrainingLogError::Content { path: path.into(), source })?;
         let full = |row: &Row| {

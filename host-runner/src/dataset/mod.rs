@@ -1,0 +1,11 @@
+//! Grids and prompts.
+//!
+//! | module | role |
+//! |---|---|
+//! | [`grid`] | a grid search as settings and what they cost |
+//! | [`entropy`] | synthetic depth and entropy for a grid that has none |
+//! | [`convert`] | prompts out of published data sets |
+
+pub mod convert;
+pub mod entropy;
+pub mod grid;

@@ -1,0 +1,177 @@
+//! Both CSV files in the published format: first the published columns, then ours. What a simulated board does not have
+//! (single rails, CPU clock and temperature) stays empty; nothing is written as 0 that was not measured.
+
+use super::Run;
+use super::rig::{Batch, Phase, Sample};
+use crate::atomic_file::AtomicFile;
+use std::path::Path;
+
+const RESULTS: [&str; 33] = [
+    "timestamp",
+    "layers",
+    "prefill_freq_bin",
+    "decode_freq_bin",
+    "batch_size_config",
+    "effective_batch_size",
+    "tokenize_time",
+    "prefill_compute_time",
+    "prefill_time",
+    "prefill_throughput",
+    "num_prompt_tokens",
+    "decode_time",
+    "decode_throughput",
+    "decode_latency_ms",
+    "num_decode_tokens",
+    "request_latency_sec",
+    "avg_entropy",
+    "prefill_GPU",
+    "prefill_CPU",
+    "prefill_MEM",
+    "prefill_I/O_POWER",
+    "prefill_TOTAL_POWER",
+    "prefill_CPU_TEMP",
+    "prefill_GPU_TEMP",
+    "prefill_TJ_TEMP",
+    "decode_GPU",
+    "decode_CPU",
+    "decode_MEM",
+    "decode_I/O_POWER",
+    "decode_TOTAL_POWER",
+    "decode_CPU_TEMP",
+    "decode_GPU_TEMP",
+    "decode_TJ_TEMP",
+];
+const OUR_RESULTS: [&str; 10] = [
+    "governor",
+    "depth",
+    "fan_pwm",
+    "fan_working",
+    "gpu_clock_mhz",
+    "throttled_s",
+    "idle_s",
+    "energy_j",
+    "energy_per_token_j",
+    "reason",
+];
+
+const TEMPERATURES: [&str; 11] = [
+    "timestamp",
+    "layers",
+    "gpu_freq_mhz",
+    "cpu_freq_mhz",
+    "gpu_temp_c",
+    "cpu_temp_c",
+    "tj_temp_c",
+    "vdd_gpu_soc_mw",
+    "vdd_cpu_cv_mw",
+    "vin_sys_5v0_mw",
+    "vddq_vdd2_1v8ao_mw",
+];
+const OUR_TEMPERATURES: [&str; 4] = ["governor", "total_power_w", "fan_pwm", "fan_working"];
+
+/// Why a file was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// A row could not be put together.
+    #[error("cannot write a row: {0}")]
+    Csv(#[from] csv::Error),
+    /// The file could not be made.
+    #[error(transparent)]
+    File(#[from] crate::atomic_file::AtomicFileError),
+}
+
+/// Writes the batches. Timestamps are nanoseconds on the board's clock, `layers` is the number of the batch, as published.
+pub fn write_results(run: &Run, path: &Path) -> Result<(), FileError> {
+    let rows = run.batches.iter().map(|batch| result(run, batch));
+    write(path, RESULTS.iter().chain(&OUR_RESULTS), rows)
+}
+
+/// Writes the trace. Timestamps are seconds on the board's clock, `layers` is empty, as published.
+pub fn write_temperatures(run: &Run, path: &Path) -> Result<(), FileError> {
+    let rows = run.samples.iter().map(|sample| temperature(run, sample));
+    write(path, TEMPERATURES.iter().chain(&OUR_TEMPERATURES), rows)
+}
+
+fn write<'a>(
+    path: &Path,
+    header: impl Iterator<Item = &'a &'static str>,
+    rows: impl Iterator<Item = Vec<String>>,
+) -> Result<(), FileError> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(header)?;
+    for row in rows {
+        writer.write_record(&row)?;
+    }
+    let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
+    Ok(AtomicFile::write(path, &bytes)?)
+}
+
+/// A number to four decimals, as the published logs have them.
+fn number(value: f64) -> String {
+    format!("{value:.4}")
+}
+
+fn phase(phase: &Phase) -> [String; 8] {
+    let absent = String::new;
+    [absent(), absent(), absent(), absent(), number(phase.power_w), absent(), absent(), number(phase.temperature_c)]
+}
+
+fn result(run: &Run, batch: &Batch) -> Vec<String> {
+    let per_second = |tokens: u32, seconds: f64| number(f64::from(tokens) / seconds.max(1e-9));
+    let steps = f64::from(batch.generated_tokens) / f64::from(batch.setting.batch.max(1));
+    let mut row = vec![
+        format!("{:.0}", batch.end_s * 1e9),
+        batch.number.to_string(),
+        batch.action.prefill.to_string(),
+        batch.action.decode.to_string(),
+        batch.setting.batch.to_string(),
+        batch.setting.batch.to_string(),
+        String::new(),
+        String::new(),
+        number(batch.prefill.seconds),
+        per_second(batch.prompt_tokens, batch.prefill.seconds),
+        batch.prompt_tokens.to_string(),
+        number(batch.decode.seconds),
+        per_second(batch.generated_tokens, batch.decode.seconds),
+        number(batch.decode.seconds / steps.max(1.0) * 1000.0),
+        batch.generated_tokens.to_string(),
+        number(batch.latency_s()),
+        String::new(),
+    ];
+    row.extend(phase(&batch.prefill));
+    row.extend(phase(&batch.decode));
+    row.extend([
+        run.player.to_string(),
+        batch.setting.depth.to_string(),
+        batch.setting.fan_pwm.to_string(),
+        batch.fan_working.to_string(),
+        number(batch.clock_mhz),
+        number(batch.throttled_s),
+        number(batch.idle_s),
+        number(batch.energy_j),
+        format!("{:.6}", batch.energy_j / f64::from(batch.generated_tokens.max(1))),
+        batch.reason.clone(),
+    ]);
+    row
+}
+
+fn temperature(run: &Run, sample: &Sample) -> Vec<String> {
+    let absent = String::new;
+    vec![
+        number(sample.time_s),
+        absent(),
+        number(sample.clock_mhz),
+        absent(),
+        absent(),
+        absent(),
+        number(sample.temperature_c),
+        absent(),
+        absent(),
+        absent(),
+        absent(),
+        run.player.to_string(),
+        number(sample.power_w),
+        sample.fan_pwm.to_string(),
+        sample.fan_working.to_string(),
+    ]
+}

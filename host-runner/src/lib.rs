@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cli`] | one file per command |
 //! | [`run`] | the main job: answer prompts under a governor |
+//! | [`link`](mod@link) | the line to a microcontroller that decides |
 //! | [`llm`] | early-exit Llama on llama.cpp |
 //! | [`env`](mod@env) | requests, boards, turns |
 //! | [`grpo`] | training |
@@ -28,6 +29,7 @@ pub mod eval;
 pub mod grpo;
 pub mod import;
 pub mod input_file;
+pub mod link;
 pub mod llm;
 pub mod quantize;
 pub mod report;

@@ -6,6 +6,7 @@
 
 mod bench;
 mod eval;
+mod firmware;
 mod freeze;
 mod llm;
 mod output;
@@ -43,6 +44,7 @@ enum Command {
     Verify(verify::Arguments),
     Bench(bench::Arguments),
     Llm(llm::Arguments),
+    Firmware(firmware::Arguments),
 }
 
 /// How a command ended, when nothing went wrong on the way.
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Verify(verify) => verify::run(verify, format),
         Command::Bench(bench) => bench::run(bench, format),
         Command::Llm(llm) => llm::run(llm, format),
+        Command::Firmware(firmware) => firmware::run(firmware, format),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

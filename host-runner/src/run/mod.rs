@@ -10,7 +10,6 @@
 //! | [`llama`] | llama.cpp as the one who answers |
 //! | [`summary`] | the figures of a run |
 //! | [`record`] | what a run leaves behind, line by line |
-//! | [`wire`] | how bytes get to the firmware |
 
 pub mod choice;
 pub mod control;
@@ -20,10 +19,10 @@ pub mod llama;
 pub mod prompts;
 pub mod record;
 pub mod summary;
-pub mod wire;
 
 use crate::env::answers::Answers;
 use crate::env::service::Service;
+use crate::link::keeper::LinkEvent;
 use control::Control;
 use controller_core::action::Setting;
 use controller_core::record::StepRecord;
@@ -59,6 +58,9 @@ pub struct TurnRecord {
     pub fan_working: bool,
     /// The answers of the batch.
     pub answers: Vec<AnswerRecord>,
+    /// What happened to the link to the controller in this turn or since the last one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub link: Vec<LinkEvent>,
 }
 
 /// How a run ended.
@@ -149,7 +151,8 @@ where
             AnswerRecord { request: waiting.number, prompt: prompt.text.clone(), text, right, response_s: *response_s }
         });
         let answers = answers.collect();
-        each(&TurnRecord { step, die_c: service.board().plant().temperature_c(), fan_working, answers })?;
+        let (die_c, link) = (service.board().plant().temperature_c(), controller.events());
+        each(&TurnRecord { step, die_c, fan_working, answers, link })?;
         if service.board().is_off() {
             break Ending::BoardOff;
         }

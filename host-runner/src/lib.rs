@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`cli`] | one file per command |
 //! | [`run`] | the main job: answer prompts under a governor |
+//! | [`link`](mod@link) | the line to a microcontroller that decides |
 //! | [`llm`] | early-exit Llama on llama.cpp |
 //! | [`roofline`] | time and power of llama.cpp on a board it was not measured on |
 //! | [`sweep`] | grid search on a board into a CSV |
@@ -41,6 +42,7 @@ pub mod fit;
 pub mod grpo;
 pub mod import;
 pub mod input_file;
+pub mod link;
 pub mod llm;
 pub mod measure;
 pub mod overhead;

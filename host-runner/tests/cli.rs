@@ -51,7 +51,7 @@ fn record(folder: &Path, requests: &str, controller: &str) -> Vec<u8> {
 fn the_firmware_decides_byte_for_byte_the_same() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(record(folder.path(), "200", "inproc"), record(folder.path(), "200", "firmware"));
-    refused(&["run", "--controller", "serial"], &["inproc, firmware or qemu"]);
+    refused(&["run", "--controller", "serial"], &["inproc, firmware, qemu or a link"]);
     refused(&["run", "--controller", "firmware", "--governor", "max"], &["decides by a policy"]);
     refused(&["run", "--controller", "qemu", "--firmware", "no-such-file"], &["no-such-file", "./x firmware"]);
 }

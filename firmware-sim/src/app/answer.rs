@@ -1,6 +1,7 @@
 //! What is answered to each request.
 
 use super::State;
+use super::safety::{Cause, next};
 use super::storage::{Mark, Storage, image};
 use controller_core::policy::{Policy, schema_hash};
 use controller_core::protocol::{
@@ -50,7 +51,7 @@ impl<S: Storage> State<S> {
     fn open_session(&mut self, session: u16) {
         let [_, second, third, newest] = self.sessions;
         self.sessions = [second, third, newest, Some(session)];
-        self.safety = Safety::InSession;
+        self.safety = next(self.safety, Cause::Greeting);
         self.heard_at = self.now;
         self.happened(EventKind::SessionOpened { session });
     }

@@ -11,6 +11,8 @@
 //!             outputs active           outputs quiet ◀──── new greeting ─────────── outputs active
 //! ```
 //!
+//! The code has them as a table: [`safety::TRANSITIONS`].
+//!
 //! The *safety outputs* are two pins: fan at full speed, and the power cap of the module. They are
 //! active from the first pass on until a host greets, and again at most [`HOST_TIMEOUT`] plus one
 //! [`PERIOD`] after the host's last sign of life, if the loop keeps its time. A sign of life is a
@@ -26,15 +28,19 @@
 //!
 //! | module | role |
 //! |---|---|
+//! | [`buffer`] | bytes that come while the application is busy |
 //! | [`ports`] | what a board brings |
+//! | [`safety`] | whether the host is trusted |
 //! | [`storage`] | two slots for policy images |
 //! | [`log`] | what has happened |
 
 mod answer;
+pub mod buffer;
 mod engine;
 pub mod log;
 mod outbox;
 pub mod ports;
+pub mod safety;
 pub mod storage;
 mod upload;
 
@@ -135,7 +141,7 @@ impl<S: Storage> App<S> {
     /// Whether the safety outputs are active.
     #[must_use]
     pub fn is_protecting(&self) -> bool {
-        self.state.safety != Safety::InSession
+        safety::is_protecting(self.state.safety)
     }
 
     /// The slots, for instance to see what survived a reset.
@@ -231,7 +237,7 @@ impl<S> State<S> {
 
     fn watch_host(&mut self) {
         if self.safety == Safety::InSession && self.now.since(self.heard_at) >= HOST_TIMEOUT {
-            self.safety = Safety::HostSilent;
+            self.safety = safety::next(self.safety, safety::Cause::Silence);
             self.happened(EventKind::HostSilent);
         }
     }

@@ -10,6 +10,7 @@ mod calibrate;
 mod dataset;
 mod eval;
 mod fan;
+mod firmware;
 mod freeze;
 mod llm;
 mod output;
@@ -57,6 +58,7 @@ enum Command {
     Plot(plot::Arguments),
     Dataset(dataset::Arguments),
     Overhead(overhead::Arguments),
+    Firmware(firmware::Arguments),
 }
 
 /// How a command ended, when nothing went wrong on the way.
@@ -90,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Plot(plot) => plot::run(plot, format),
         Command::Dataset(dataset) => dataset::run(dataset, format),
         Command::Overhead(overhead) => overhead::run(overhead, format),
+        Command::Firmware(firmware) => firmware::run(firmware, format),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
 //! Where the decisions of a run are made: in this process, or by the firmware.
 
+use crate::link::address::{Address, UnknownAddress};
+use crate::link::keeper::LinkEvent;
 use controller_core::action::{ActionSpace, Decision};
 use controller_core::control::Controller;
 use controller_core::governor::Governor;
@@ -22,6 +24,11 @@ pub trait Control {
 
     /// How often the governor was measured to be worse than the static setting and replaced by it.
     fn replacements(&mut self) -> anyhow::Result<u32>;
+
+    /// What happened to the link to the controller since it was asked last, where there is a link.
+    fn events(&mut self) -> Vec<LinkEvent> {
+        Vec::new()
+    }
 }
 
 impl<G: Governor> Control for Controller<G> {
@@ -43,7 +50,7 @@ impl<G: Governor> Control for Controller<G> {
 }
 
 /// What was asked for with `--controller`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Place {
     /// `inproc`: a controller in this process.
     #[default]
@@ -52,12 +59,17 @@ pub enum Place {
     Firmware,
     /// `qemu`: the firmware on an emulated Cortex-M4.
     Qemu,
+    /// A link: the firmware at the other end of it.
+    Link(Address),
 }
 
 /// Not a place.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no controller '{0}'; use inproc, firmware or qemu")]
-pub struct UnknownPlace(String);
+#[error("there is no controller '{place}'; use inproc, firmware, qemu or a link: {link}")]
+pub struct UnknownPlace {
+    place: String,
+    link: UnknownAddress,
+}
 
 impl FromStr for Place {
     type Err = UnknownPlace;
@@ -67,17 +79,18 @@ impl FromStr for Place {
             "inproc" => Ok(Self::InProcess),
             "firmware" => Ok(Self::Firmware),
             "qemu" => Ok(Self::Qemu),
-            _ => Err(UnknownPlace(text.to_owned())),
+            _ => text.parse().map(Self::Link).map_err(|link| UnknownPlace { place: text.to_owned(), link }),
         }
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::InProcess => "inproc",
-            Self::Firmware => "firmware",
-            Self::Qemu => "qemu",
-        })
+        match self {
+            Self::InProcess => f.write_str("inproc"),
+            Self::Firmware => f.write_str("firmware"),
+            Self::Qemu => f.write_str("qemu"),
+            Self::Link(address) => address.fmt(f),
+        }
     }
 }

@@ -11,7 +11,6 @@
 //! | [`llama`] | llama.cpp as the one who answers |
 //! | [`summary`] | the figures of a run |
 //! | [`record`] | what a run leaves behind, line by line |
-//! | [`wire`] | how bytes get to the firmware |
 
 pub mod choice;
 pub mod control;
@@ -22,11 +21,11 @@ pub mod llama;
 pub mod prompts;
 pub mod record;
 pub mod summary;
-pub mod wire;
 
 use crate::env::answers::{Answers, DecodeWork};
 use crate::env::board::Board;
 use crate::env::service::Service;
+use crate::link::keeper::LinkEvent;
 use control::Control;
 use controller_core::action::Setting;
 use controller_core::record::StepRecord;
@@ -66,6 +65,9 @@ pub struct TurnRecord {
     pub decode_work: Option<DecodeWork>,
     /// The answers of the batch.
     pub answers: Vec<AnswerRecord>,
+    /// What happened to the link to the controller in this turn or since the last one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub link: Vec<LinkEvent>,
 }
 
 /// How a run ended.
@@ -156,8 +158,8 @@ where
             AnswerRecord { request: waiting.number, prompt: prompt.text.clone(), text, right, response_s: *response_s }
         });
         let answers = answers.collect();
-        let (die_c, decode_work) = (service.board().die_c(), turn.work);
-        each(&TurnRecord { step, die_c, fan_working, decode_work, answers })?;
+        let (die_c, decode_work, link) = (service.board().die_c(), turn.work, controller.events());
+        each(&TurnRecord { step, die_c, fan_working, decode_work, answers, link })?;
         if service.board().is_off() {
             break Ending::BoardOff;
         }

@@ -1,26 +1,19 @@
-//! The application over standard input and output, in real time. It ends with its input.
+//! Standard input and output as the line. It ends with the input.
 
-use crate::SLOT;
-use controller_core::time::Instant;
-use embedded_hal::digital::{ErrorType, OutputPin};
 use embedded_io::{Read, ReadReady, Write, WriteReady};
-use firmware_sim::app::ports::{NoWatchdog, Ports};
-use firmware_sim::app::storage::Memory;
-use firmware_sim::app::{App, PERIOD};
-use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
-use std::time::Duration;
 
 /// Standard input, read by a thread of its own so that nobody waits for it, and output.
-struct Stdio {
+pub struct Stdio {
     incoming: Receiver<u8>,
     next: Option<u8>,
-    ended: bool,
+    /// Nobody writes, or nobody reads, any more.
+    pub ended: bool,
 }
 
 impl Stdio {
-    fn open() -> Self {
+    pub fn open() -> Self {
         let (sender, incoming) = channel();
         std::thread::spawn(move || {
             let mut buffer = [0; 1024];
@@ -85,50 +78,5 @@ impl Write for Stdio {
 
     fn flush(&mut self) -> Result<(), Self::Error> {
         Ok(())
-    }
-}
-
-/// A safety output, told to whoever reads standard error.
-struct Lamp {
-    name: &'static str,
-    active: Option<bool>,
-}
-
-impl Lamp {
-    fn set(&mut self, active: bool) {
-        if self.active.replace(active) != Some(active) {
-            eprintln!("{}: {}", self.name, if active { "active" } else { "quiet" });
-        }
-    }
-}
-
-impl ErrorType for Lamp {
-    type Error = Infallible;
-}
-
-impl OutputPin for Lamp {
-    fn set_low(&mut self) -> Result<(), Infallible> {
-        self.set(false);
-        Ok(())
-    }
-
-    fn set_high(&mut self) -> Result<(), Infallible> {
-        self.set(true);
-        Ok(())
-    }
-}
-
-pub fn main() {
-    let started = std::time::Instant::now();
-    let clock = || Instant::from_micros(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
-    let lamp = |name| Lamp { name, active: None };
-    let mut ports =
-        Ports { line: Stdio::open(), fan_full: lamp("fan_full"), power_cap: lamp("power_cap"), watchdog: NoWatchdog };
-    ports.protect(true);
-    let mut app = App::boot(Memory::<SLOT>::new(), clock());
-    while !ports.line.ended {
-        app.pass(clock(), &mut ports);
-        let due = app.due().unwrap_or_default();
-        std::thread::sleep(Duration::from_micros(due.since(clock()).micros().min(PERIOD.micros())));
     }
 }

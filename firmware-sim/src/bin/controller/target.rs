@@ -1,7 +1,8 @@
 //! The application on the bare board.
 
 use crate::SLOT;
-use crate::mps2::{Clock, CmsdkWatchdog, Led, Uart};
+use crate::mps2::{Clock, CmsdkWatchdog, Led, TraceUart, Uart};
+use crate::trace::{HeardLine, Pass, TracedPin};
 use core::panic::PanicInfo;
 use cortex_m::Peripherals;
 use firmware_sim::app::App;
@@ -18,14 +19,20 @@ fn main() -> ! {
 
 /// The slots are plain memory here: they are empty after a reset, and the host fills them.
 fn run(mut clock: Clock) -> ! {
-    let mut ports =
-        Ports { line: Uart::start(), fan_full: Led::new(0), power_cap: Led::new(1), watchdog: CmsdkWatchdog::start() };
+    let pass = Pass::default();
+    let mut ports = Ports {
+        line: HeardLine { line: Uart::start(), pass: &pass },
+        fan_full: TracedPin::new("fan_full", Led::new(0), TraceUart::start(), &pass),
+        power_cap: TracedPin::new("power_cap", Led::new(1), TraceUart::start(), &pass),
+        watchdog: CmsdkWatchdog::start(),
+    };
     ports.protect(true);
     let mut app = App::boot(Memory::<SLOT>::new(), clock.now());
     loop {
-        ports.line.poll();
+        ports.line.line.poll();
         let now = clock.now();
         if app.due().is_none_or(|due| now >= due) {
+            pass.begin(now, app.due());
             app.pass(now, &mut ports);
         }
     }

@@ -13,6 +13,10 @@ use crate::env::quality::Quality;
 use crate::env::queue::Queue;
 use crate::env::service::Service;
 use crate::input_file;
+use crate::link::keeper::{Assignment, LinkReport};
+use crate::link::wire::in_process::InProcess;
+use crate::link::wire::program::Program;
+use crate::link::wire::{Opener, Wire};
 use crate::llm::{Model, ModelOptions, Pass, Price};
 use crate::run::choice::{AnyGovernor, Choice, ChoiceError};
 use crate::run::control::{Control, Place};
@@ -22,11 +26,9 @@ use crate::run::llama::{Llama, LlamaOptions, board_layers};
 use crate::run::prompts::{self, Prompt};
 use crate::run::record::{Header, RecordFile};
 use crate::run::summary::{Collector, DecisionCost, Summary};
-use crate::run::wire::{InProcess, Program, Wire};
 use crate::run::{Course, TurnRecord, serve};
 use anyhow::Context as _;
 use controller_core::control::{Controller, RewardRule};
-use controller_core::governor::Learned;
 use controller_core::policy::schema_hash;
 use controller_core::protocol::Configuration;
 use controller_core::reward::service::Service as ServiceReward;
@@ -38,7 +40,7 @@ use firmware_sim::plant::latency::decode_step_seconds;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Everything read and checked before the first batch.
 pub(super) struct Job<'a> {
@@ -64,6 +66,7 @@ pub(super) struct Run {
     pub(super) wall_s: f64,
     /// What went otherwise than wished on a real board.
     pub(super) incidents: Option<Incidents>,
+    pub(super) link: Option<LinkReport>,
 }
 
 impl<'a> Job<'a> {
@@ -200,6 +203,9 @@ impl<'a> Job<'a> {
         let finished = serve(&mut service, controller.as_control(), &course, |turn| {
             record.turn(turn)?;
             collector.add(turn);
+            for event in &turn.link {
+                note(&format!("turn {}: {event}", turn.step.sequence));
+            }
             show_progress(&bar, turn, &collector, self.requests);
             turns.push(turn.clone());
             Ok(())
@@ -207,10 +213,10 @@ impl<'a> Job<'a> {
         bar.finish_and_clear();
         let summary = collector.finish(&finished);
         record.finish(&summary)?;
-        controller.report(summary.decisions);
+        let link = controller.report();
         let wall_s = started.elapsed().as_secs_f64();
         let decision_cost = DecisionCost::of(&finished.decision_ns);
-        let run = Run { governor: choice, summary, turns, decision_cost, wall_s, incidents: None };
+        let run = Run { governor: choice, summary, turns, decision_cost, wall_s, link, incidents: None };
         Ok((run, service.into_board()))
     }
 
@@ -221,7 +227,7 @@ impl<'a> Job<'a> {
         let clock_khz = plant.gpu_clock_khz.first().copied().unwrap_or(1);
         Price::new(move |Pass { tokens, layers }| {
             let depth = u32::from(board_layers(layers, model_layers, full_depth));
-            std::time::Duration::from_secs_f64(decode_step_seconds(&plant, clock_khz, tokens, depth, 1.0))
+            Duration::from_secs_f64(decode_step_seconds(&plant, clock_khz, tokens, depth, 1.0))
         })
     }
 
@@ -231,20 +237,35 @@ impl<'a> Job<'a> {
         let (actions, limits, reward) = (self.profile.actions.clone(), self.limits, self.reward());
         let fallback = self.fallback(choice);
         let governor = choice.build(&actions, &options.policy, &self.image)?;
-        let (wire, schema): (Box<dyn Wire>, u32) = match (options.controller, &governor) {
-            (Place::Firmware, AnyGovernor::Learned(learned)) => (Box::new(InProcess::default()), schema_of(learned)),
-            (Place::Qemu, AnyGovernor::Learned(learned)) => (Box::new(qemu(&options.firmware)?), schema_of(learned)),
-            _ => {
-                let controller = Controller::new(governor, actions, limits, reward)?;
-                let controller = match fallback {
-                    Some(rule) => controller.with_fallback(rule)?,
-                    None => controller,
-                };
-                return Ok(AnyController::InProcess(Box::new(controller)));
-            }
+        let schema = match &governor {
+            AnyGovernor::Learned(learned) => Some(schema_hash(learned.policy().image().header())),
+            _ => None,
         };
-        let configuration = Configuration { actions, limits, reward, fallback };
-        Ok(AnyController::Firmware(Box::new(Firmware::start(wire, &self.image, schema, configuration)?)))
+        let own = Controller::new(governor, actions.clone(), limits, reward.clone())?;
+        let own = match fallback {
+            Some(rule) => own.with_fallback(rule)?,
+            None => own,
+        };
+        let (Some(schema), Some(opener)) = (schema, self.opener()?) else {
+            return Ok(AnyController::InProcess(Box::new(own)));
+        };
+        let assignment = Assignment {
+            image: self.image.clone(),
+            schema,
+            configuration: Configuration { actions, limits, reward, fallback },
+            longest_batch: Duration::from_secs(options.longest_batch),
+        };
+        Ok(AnyController::Firmware(Firmware::start(opener, assignment, own)?))
+    }
+
+    /// How the line to the firmware is opened; `None` when the decisions are made here.
+    fn opener(&self) -> anyhow::Result<Option<Opener>> {
+        Ok(match &self.options.controller {
+            Place::InProcess => None,
+            Place::Firmware => Some(Box::new(|| Ok(Box::new(InProcess::default()) as Box<dyn Wire>))),
+            Place::Qemu => Some(qemu(&self.options.firmware)?),
+            Place::Link(address) => Some(address.opener()),
+        })
     }
 
     fn header(&self, governor: &Choice) -> anyhow::Result<Header> {
@@ -283,36 +304,46 @@ impl<'a> Job<'a> {
 /// The controller of a run, wherever it is.
 enum AnyController<'a> {
     InProcess(Box<Controller<AnyGovernor<'a>>>),
-    Firmware(Box<Firmware>),
+    Firmware(Firmware<'a>),
 }
 
 impl AnyController<'_> {
     fn as_control(&mut self) -> &mut dyn Control {
         match self {
             Self::InProcess(controller) => controller.as_mut(),
-            Self::Firmware(firmware) => firmware.as_mut(),
+            Self::Firmware(firmware) => firmware,
         }
     }
 
-    /// Says what the line carried, when there was one.
-    fn report(&self, decisions: u64) {
-        if let Self::Firmware(firmware) = self {
-            let (sent, received) = firmware.traffic();
-            note(&format!(
-                "the firmware decided {decisions} turns; {sent} bytes went to it and {received} came back, \
-                 the upload of its policy among them"
-            ));
-        }
+    /// Says who decided and what the line carried, when there was one.
+    fn report(&self) -> Option<LinkReport> {
+        let Self::Firmware(firmware) = self else { return None };
+        let report = firmware.report();
+        let LinkReport { by_firmware, by_host, lost, traffic, .. } = report;
+        let per_turn = |bytes: u64| (2 * bytes).checked_div(traffic.round_trips).unwrap_or(0);
+        note(&format!(
+            "the firmware decided {by_firmware} turns and this host {by_host}; the link was lost {lost} times. {} bytes \
+             went to the firmware and {} came back, a turn takes {} and {} of them",
+            traffic.all.sent,
+            traffic.all.received,
+            per_turn(traffic.turns.sent),
+            per_turn(traffic.turns.received),
+        ));
+        Some(report)
     }
 }
 
-fn schema_of(learned: &Learned<'_>) -> u32 {
-    schema_hash(learned.policy().image().header())
-}
-
-fn qemu(firmware: &Path) -> anyhow::Result<Program> {
+fn qemu(firmware: &Path) -> anyhow::Result<Opener> {
     anyhow::ensure!(firmware.is_file(), "there is no firmware {}; `./x firmware` builds it", firmware.display());
-    Program::qemu(firmware).context("cannot start qemu-system-arm; `./x setup` installs it")
+    let firmware = firmware.to_owned();
+    Ok(Box::new(move || {
+        let started = Program::qemu(&firmware);
+        let missing = |error: std::io::Error| {
+            let text = format!("cannot start qemu-system-arm ({error}); `./x setup` installs it");
+            std::io::Error::new(error.kind(), text)
+        };
+        started.map(|program| Box::new(program) as Box<dyn Wire>).map_err(missing)
+    }))
 }
 
 /// Two names of one file.

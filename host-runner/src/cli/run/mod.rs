@@ -38,6 +38,7 @@ Examples:
   energyllm run --draft 4                          the same texts, with drafts
   energyllm run --gate 0.1                         a token leaves early where the model is sure of it
   energyllm run --controller firmware              the microcontroller's program decides
+  energyllm run --controller serial:/dev/ttyACM0   a microcontroller decides (docs/firmware.md)
   energyllm run --board jetson                     this Jetson, measured and left alone
   sudo energyllm run --board jetson --apply        this Jetson, controlled")]
 pub struct Arguments {
@@ -65,11 +66,20 @@ pub struct Arguments {
     /// fixed:P,D,B,L[,FAN]: index of prefill and decode clock from 0, batch, layers, fan duty.
     #[arg(long, default_value = "learned", value_parser = Choice::from_str, verbatim_doc_comment)]
     governor: Choice,
-    /// Where `learned` decides: `inproc`; `firmware`, the microcontroller's program, which runs in
-    /// this process and is spoken with in frames; or `qemu`, the same on an emulated Cortex-M4. All
-    /// decide the same.
-    #[arg(long, value_name = "PLACE", default_value = "inproc", value_parser = Place::from_str)]
+    /// Where `learned` decides. All decide the same.
+    ///
+    /// inproc: in this process.
+    /// firmware: the microcontroller's program, in this process, spoken with in frames.
+    /// qemu: the same on an emulated Cortex-M4.
+    /// serial:PATH[@BAUD]: on the microcontroller behind a serial port; 115200 baud unless given.
+    /// tcp:HOST:PORT: on one behind a network, or an emulated one.
+    /// When a link is lost, this program's own supervisor decides until the firmware is back.
+    #[arg(long, value_name = "PLACE", default_value = "inproc", value_parser = Place::from_str, verbatim_doc_comment)]
     controller: Place,
+    /// Seconds without a turn after which this program counts as hanging: it stops telling the
+    /// microcontroller that it is alive, whose safety outputs then become active.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    longest_batch: u64,
     /// Firmware for `--controller qemu`.
     #[arg(long, value_name = "FILE", default_value = "target/thumbv7em-none-eabihf/firmware/controller")]
     firmware: PathBuf,

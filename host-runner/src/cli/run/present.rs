@@ -24,10 +24,13 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// The governor that was asked for did not bring the board through.
+    /// The governor that was asked for did not bring the board through, or the firmware was of no use.
     #[expect(clippy::unused_self, reason = "a job's verdict on its results")]
     pub(super) fn failed(&self, results: &[Run]) -> bool {
-        results.first().is_none_or(|main| matches!(main.summary.ending, Ending::BoardOff | Ending::CannotCool))
+        results.first().is_none_or(|main| {
+            matches!(main.summary.ending, Ending::BoardOff | Ending::CannotCool)
+                || main.link.is_some_and(|link| link.excluded)
+        })
     }
 
     pub(super) fn object(&self, results: &[Run]) -> Object {
@@ -51,6 +54,12 @@ impl Job<'_> {
                 "governor": result.governor.to_string(), "run_s": result.wall_s,
                 "decision_mean_ns": cost.map(|c| c.mean_ns),
                 "decision_p50_ns": cost.map(|c| c.p50_ns), "decision_p95_ns": cost.map(|c| c.p95_ns),
+                "link": result.link.map(|link| json!({
+                    "by_firmware": link.by_firmware, "by_host": link.by_host, "lost": link.lost,
+                    "excluded": link.excluded, "round_trips": link.traffic.round_trips,
+                    "bytes_sent": link.traffic.all.sent, "bytes_received": link.traffic.all.received,
+                    "turn_bytes_sent": link.traffic.turns.sent, "turn_bytes_received": link.traffic.turns.received,
+                })),
             })
         });
         object.wall("runs", wall.collect::<Vec<_>>());

@@ -258,12 +258,11 @@ fn damaged_files_never_end_the_process() {
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         let result = said.lines().find_map(|line| Some(line.split_once("RESULT ")?.1.to_owned()));
-        match result.filter(|_| output.status.success()) {
-            Some(result) => *ends.entry(result.split(':').next().unwrap_or_default().to_owned()).or_default() += 1,
-            None => {
-                let words = String::from_utf8_lossy(&output.stderr).chars().take(600).collect::<String>();
-                deaths.push(format!("file {number} ({what}): {:?}: {words}", output.status));
-            }
+        if let Some(result) = result.filter(|_| output.status.success()) {
+            *ends.entry(result.split(':').next().unwrap_or_default().to_owned()).or_default() += 1;
+        } else {
+            let words = String::from_utf8_lossy(&output.stderr).chars().take(600).collect::<String>();
+            deaths.push(format!("file {number} ({what}): {:?}: {words}", output.status));
         }
     }
     eprintln!("{count} damaged files: {ends:?}");

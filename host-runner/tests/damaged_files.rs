@@ -7,6 +7,7 @@ mod support;
 use host_runner::llm::random::Architecture;
 use host_runner::llm::{Depth, Engine, EngineOptions, Model, ModelOptions, Request};
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
@@ -16,7 +17,7 @@ use support::{Shape, Zoo, gguf};
 const FILE: &str = "ENERGYLLM_DAMAGED_FILE";
 const USUAL: u64 = 120;
 /// A process that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Integers and floats that somebody might not expect, as bits.
 const VALUES: [u32; 30] = [
@@ -147,13 +148,13 @@ fn damaged(number: u64) -> (Vec<u8>, String) {
             // As an integer or as a float.
             let (value, kind) = (VALUES[random.below(VALUES.len())], [4, 4, 4, 6][random.below(4)]);
             insert(&mut file, &key, kind, &value.to_le_bytes());
-            what += &format!(" {key} of type {kind} is {value:#x}");
+            write!(what, " {key} of type {kind} is {value:#x}").unwrap();
         } else {
             let text = texts[random.below(texts.len())];
             let mut value = Vec::new();
             push_text(&mut value, text);
             insert(&mut file, &key, 8, &value);
-            what += &format!(" {key} is {text:?}");
+            write!(what, " {key} is {text:?}").unwrap();
         }
         if random.below(2) == 0 {
             return (file, what);
@@ -171,22 +172,22 @@ fn damaged(number: u64) -> (Vec<u8>, String) {
                 let at = behind.map_or(0, |at| at + 4 * random.below(259));
                 if (1..file.len() - 4).contains(&at) {
                     file[at] = u8::try_from(random.below(9)).unwrap();
-                    what += &format!(" type of a token at {at} is {}", file[at]);
+                    write!(what, " type of a token at {at} is {}", file[at]).unwrap();
                 }
             }
             0 => {
                 file.truncate(random.below(file.len()).max(1));
-                what += &format!(" cut to {}", file.len());
+                write!(what, " cut to {}", file.len()).unwrap();
             }
             1 if behind.is_some_and(|at| at + 4 <= file.len()) => {
                 let (at, kind) = (behind.unwrap(), random.below(14));
                 file[at..at + 4].copy_from_slice(&u32::try_from(kind).unwrap().to_le_bytes());
-                what += &format!(" {key} of type {kind}");
+                write!(what, " {key} of type {kind}").unwrap();
             }
             2..=4 if behind.is_some_and(|at| at + 8 <= file.len()) => {
                 let (at, value) = (behind.unwrap() + 4, VALUES[random.below(VALUES.len())]);
                 file[at..at + 4].copy_from_slice(&value.to_le_bytes());
-                what += &format!(" {key} is {value:#x}");
+                write!(what, " {key} is {value:#x}").unwrap();
             }
             kind => {
                 // In the fixed part and the first values, anywhere in the head, or anywhere in the file.
@@ -198,7 +199,7 @@ fn damaged(number: u64) -> (Vec<u8>, String) {
                     2 => file[at] ^ (1 << random.below(8)),
                     _ => random.byte(),
                 };
-                what += &format!(" byte {at} is {:#x}", file[at]);
+                write!(what, " byte {at} is {:#x}", file[at]).unwrap();
             }
         }
     }
@@ -258,12 +259,11 @@ fn damaged_files_never_end_the_process() {
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         let result = said.lines().find_map(|line| Some(line.split_once("RESULT ")?.1.to_owned()));
-        match result.filter(|_| output.status.success()) {
-            Some(result) => *ends.entry(result.split(':').next().unwrap_or_default().to_owned()).or_default() += 1,
-            None => {
-                let words = String::from_utf8_lossy(&output.stderr).chars().take(600).collect::<String>();
-                deaths.push(format!("file {number} ({what}): {:?}: {words}", output.status));
-            }
+        if let Some(result) = result.filter(|_| output.status.success()) {
+            *ends.entry(result.split(':').next().unwrap_or_default().to_owned()).or_default() += 1;
+        } else {
+            let words = String::from_utf8_lossy(&output.stderr).chars().take(600).collect::<String>();
+            deaths.push(format!("file {number} ({what}): {:?}: {words}", output.status));
         }
     }
     eprintln!("{count} damaged files: {ends:?}");

@@ -5,6 +5,7 @@ mod mask;
 pub use mask::ActionMask;
 
 use crate::units::KiloHertz;
+use crate::wire::wire;
 use core::fmt;
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,8 @@ pub struct ActionSpace {
     /// Lowest fan drive, 0 to 255; the board's own fan curve may ask for more.
     pub fan_pwm: Vec<u8, MAX_VALUES>,
 }
+
+wire!(struct ActionSpace { prefill_khz, decode_khz, batch, depth, fan_pwm });
 
 /// One knob of the action, in the order of [`Action`]'s indices and of the policy's heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +81,8 @@ pub struct Action {
     pub fan: u8,
 }
 
+wire!(struct Action { prefill, decode, batch, depth, fan });
+
 impl Action {
     /// The index of one knob.
     #[must_use]
@@ -120,6 +125,8 @@ pub struct Setting {
     pub fan_pwm: u8,
 }
 
+wire!(struct Setting { prefill, decode, batch, depth, fan_pwm });
+
 /// What the controller hands out for one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
@@ -132,6 +139,8 @@ pub struct Decision {
     /// Why `applied` differs from `requested`, or that it does not.
     pub reason: Reason,
 }
+
+wire!(struct Decision { requested, applied, hold, reason });
 
 /// Why the supervisor let an action pass or changed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -161,6 +170,21 @@ pub enum Reason {
     /// The governor has been measured to be worse than the static setting.
     StaticFallback,
 }
+
+wire!(enum Reason {
+    0 => AsRequested,
+    1 => OutOfRange,
+    2 => QualityFloor,
+    3 => Boot,
+    4 => ThermalCap,
+    5 => ThermalHold,
+    6 => PowerCap,
+    7 => StaleTelemetry,
+    8 => StuckSensor,
+    9 => Pace,
+    10 => StaticProbe,
+    11 => StaticFallback,
+});
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

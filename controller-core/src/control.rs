@@ -13,6 +13,7 @@ use crate::reward::{Reward, RewardError, Variant};
 use crate::supervisor::{Fallback, FallbackError, FallbackRule, Limits, LimitsError, State, Supervisor};
 use crate::telemetry::{Measurement, Reading, Telemetry};
 use crate::time::Instant;
+use crate::wire::wire;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,8 @@ pub enum RewardRule {
     /// The reward of the published early-exit code.
     EarlyExit(EarlyExit),
 }
+
+wire!(enum RewardRule { 0 => Service(rule), 1 => Unified(rule), 2 => Step(rule), 3 => EarlyExit(rule) });
 
 impl RewardRule {
     /// Which variant this is.
@@ -158,7 +161,11 @@ impl<G: Governor> Controller<G> {
         actions.check().map_err(ControllerError::Actions)?;
         let supervisor = Supervisor::new(limits).map_err(ControllerError::Limits)?;
         reward.check().map_err(ControllerError::Reward)?;
-        Ok(Self { governor, actions, supervisor, reward, observer: Observer::default(), turn: None, sequence: 0 })
+        let observer = match &reward {
+            RewardRule::Service(service) => Observer::with_response_limit(service.response_limit),
+            _ => Observer::default(),
+        };
+        Ok(Self { governor, actions, supervisor, reward, observer, turn: None, sequence: 0 })
     }
 
     /// The same with a static setting that the governor must never be worse than. Comparing costs

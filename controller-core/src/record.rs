@@ -6,6 +6,7 @@ use crate::reward::Reward;
 use crate::supervisor::State;
 use crate::telemetry::{Measurement, Telemetry};
 use crate::time::Instant;
+use crate::wire::wire;
 use serde::{Deserialize, Serialize};
 
 /// The record of one turn.
@@ -32,3 +33,15 @@ pub struct StepRecord {
     /// or a depth whose quality is unknown.
     pub reward: Option<Reward>,
 }
+
+wire!(struct StepRecord {
+    sequence,
+    decided_at,
+    telemetry,
+    observation,
+    state,
+    decision,
+    setting,
+    measurement,
+    reward,
+});

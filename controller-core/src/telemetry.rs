@@ -2,6 +2,7 @@
 
 use crate::time::{Duration, Instant};
 use crate::units::{KiloHertz, MicroJoules, MilliCelsius, MilliNats, MilliRequestsPerSecond, MilliWatts};
+use crate::wire::{Reader, Sink, Wire, wire};
 use serde::{Deserialize, Serialize};
 
 /// One sensor value with the moment it was taken, or the reason why there is none.
@@ -21,6 +22,33 @@ pub enum Reading<T> {
     Absent(Absence),
 }
 
+impl<'a, T: Wire<'a>> Wire<'a> for Reading<T> {
+    fn write(&self, to: &mut dyn Sink) {
+        match self {
+            Self::Present { value, taken_at } => {
+                to.push(0);
+                value.write(to);
+                taken_at.write(to);
+            }
+            Self::Absent(absence) => {
+                to.push(1);
+                absence.write(to);
+            }
+        }
+    }
+
+    fn read(from: &mut Reader<'a>) -> Self {
+        match from.variant() {
+            0 => Self::Present { value: T::read(from), taken_at: Instant::read(from) },
+            1 => Self::Absent(Absence::read(from)),
+            _ => {
+                from.fail();
+                Self::Absent(Absence::ReadFailed)
+            }
+        }
+    }
+}
+
 /// Why a reading has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Absence {
@@ -33,6 +61,8 @@ pub enum Absence {
     /// The sensor exists but the read failed.
     ReadFailed,
 }
+
+wire!(enum Absence { 0 => NoSensor, 1 => NotYetRead, 2 => PoweredDown, 3 => ReadFailed });
 
 impl<T: Copy> Reading<T> {
     /// A value sampled at `taken_at`.
@@ -77,6 +107,8 @@ pub struct Telemetry {
     #[serde(rename = "offered_load_mreq_per_s")]
     pub offered_load: MilliRequestsPerSecond,
 }
+
+wire!(struct Telemetry { temperature, power, gpu_clock, fan_pwm, queue, offered_load });
 
 impl Telemetry {
     /// Telemetry before anything has been sampled.
@@ -125,6 +157,20 @@ pub struct Measurement {
     #[serde(rename = "entropy_mnat")]
     pub entropy: Option<MilliNats>,
 }
+
+wire!(struct Measurement {
+    requests,
+    prompt_tokens,
+    generated_tokens,
+    prefill,
+    decode,
+    idle,
+    response,
+    energy,
+    active_energy,
+    peak_temperature,
+    entropy,
+});
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! Monotonic time in microseconds. The core owns no clock: every instant is an argument.
 
 use core::ops::Add;
+use crate::wire::wire;
 use serde::{Deserialize, Serialize};
 
 /// A moment on the caller's monotonic clock, in microseconds since an arbitrary start.
@@ -8,10 +9,14 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Instant(u64);
 
+wire!(struct Instant { 0 });
+
 /// A span of time in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Duration(u64);
+
+wire!(struct Duration { 0 });
 
 impl Instant {
     /// The start of the clock.

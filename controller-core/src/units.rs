@@ -1,5 +1,6 @@
 //! Physical quantities as integers in the native units of Linux sysfs, one type each.
 
+use crate::wire::wire;
 use serde::{Deserialize, Serialize};
 
 macro_rules! quantity {
@@ -8,6 +9,8 @@ macro_rules! quantity {
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub $repr);
+
+        wire!(struct $name { 0 });
 
         impl core::fmt::Display for $name {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {

@@ -5,6 +5,10 @@
 //! | [`cli`] | one file per command |
 //! | [`run`] | the main job: answer prompts under a governor |
 //! | [`llm`] | early-exit Llama on llama.cpp |
+//! | [`roofline`] | time and power of llama.cpp on a board it was not measured on |
+//! | [`sweep`] | grid search on a board into a CSV |
+//! | [`calibrate`] | a board profile from a sweep |
+//! | [`fit`] | least squares with intervals |
 //! | [`env`](mod@env) | requests, boards, turns |
 //! | [`grpo`] | training |
 //! | [`import`] | policies of the published prototype |
@@ -25,17 +29,22 @@ pub mod atomic_file;
 pub mod baseline;
 pub mod bench;
 pub mod board;
+pub mod calibrate;
 pub mod cli;
 pub mod env;
 pub mod eval;
+pub mod fit;
 pub mod grpo;
 pub mod import;
 pub mod input_file;
 pub mod llm;
 pub mod measure;
 pub mod quantize;
+pub mod rapl;
 pub mod report;
 pub mod resources;
+pub mod roofline;
 pub mod run;
 pub mod search;
+pub mod sweep;
 pub mod verify;

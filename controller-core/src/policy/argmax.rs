@@ -1,7 +1,7 @@
 //! The largest logit of every head, while the logits stream by.
 
 use super::image::{Header, Heads};
-use super::kernel::UNITS;
+use super::kernel::{Sums, UNITS};
 use crate::action::{Action, KNOBS, Knob};
 
 /// Argmax over one or several heads. Of equal logits the first wins; padding never does.
@@ -28,24 +28,27 @@ impl Argmax {
         Self { sizes, best: [0; KNOBS], head: 0, size, position: 0, index: 0, highest: i32::MIN }
     }
 
+    /// Takes the next four. Inside a large head hardly any are a new highest, and all that happens
+    /// is one comparison of four.
     #[inline]
-    pub fn push(&mut self, logits: [i32; UNITS]) {
-        if self.position + UNITS <= self.size {
-            // All four belong to the same head, and in a large one hardly any are a new highest.
-            if logits.iter().any(|&logit| logit > self.highest) {
-                for (logit, position) in logits.into_iter().zip(self.position..) {
-                    self.compare(logit, position);
-                }
-            }
-            self.position += UNITS;
+    pub fn push(&mut self, sums: Sums) {
+        let behind = self.position + UNITS;
+        if behind > self.size || sums.any_above(self.highest) {
+            self.search(sums.to_array());
         } else {
-            for logit in logits {
-                while self.position >= self.size && self.head < KNOBS {
-                    self.next_head();
-                }
-                self.compare(logit, self.position);
-                self.position += 1;
+            self.position = behind;
+        }
+    }
+
+    /// Compares one by one, across the ends of heads.
+    #[inline(never)]
+    fn search(&mut self, logits: [i32; UNITS]) {
+        for logit in logits {
+            while self.position >= self.size && self.head < KNOBS {
+                self.next_head();
             }
+            self.compare(logit, self.position);
+            self.position += 1;
         }
     }
 

@@ -8,6 +8,7 @@ use super::image::{
 use super::kernel::UNITS;
 use super::layer::{Shape, padding_bias};
 use crate::action::Knob;
+use crate::wire::{Sink, Wire};
 use core::fmt;
 
 /// Parameters of one layer: `units` biases and `units x inputs` weights, row by row.
@@ -54,6 +55,21 @@ impl Writer<'_> {
         self.buffer.get_mut(self.length..end).ok_or(EncodeError::BufferTooSmall)?.copy_from_slice(bytes);
         self.length = end;
         Ok(())
+    }
+}
+
+/// The bytes of a header, those that fit, and how many there are.
+struct Written<'b> {
+    room: &'b mut [u8],
+    length: usize,
+}
+
+impl Sink for Written<'_> {
+    fn push(&mut self, byte: u8) {
+        if let Some(slot) = self.room.get_mut(self.length) {
+            *slot = byte;
+        }
+        self.length += 1;
     }
 }
 
@@ -109,7 +125,9 @@ pub fn encode(
 /// Header and parameters behind room for the prefix; returns the length so far.
 fn encode_parameters(header: &Header, layers: &[LayerValues<'_>], buffer: &mut [u8]) -> Result<usize, EncodeError> {
     let room = buffer.get_mut(PREFIX_LEN..).ok_or(EncodeError::BufferTooSmall)?;
-    let header_len = postcard::to_slice(header, room).map_err(|_| EncodeError::BufferTooSmall)?.len();
+    let mut text = Written { room, length: 0 };
+    header.write(&mut text);
+    let header_len = text.length;
     let mut writer = Writer { buffer, length: PREFIX_LEN + header_len };
     let padding = [0u8; 3];
     writer.push(padding.get(..padded(header_len) - header_len).unwrap_or_default())?;
@@ -166,8 +184,9 @@ fn seal(header: &Header, length: usize, buffer: &mut [u8]) -> Result<(), EncodeE
 }
 
 fn header_length(header: &Header) -> Result<u16, EncodeError> {
-    let length = postcard::serialize_with_flavor(header, postcard::ser_flavors::Size::default());
-    length.ok().and_then(|length| u16::try_from(length).ok()).ok_or(EncodeError::Shape)
+    let mut text = Written { room: &mut [], length: 0 };
+    header.write(&mut text);
+    u16::try_from(text.length).map_err(|_| EncodeError::Shape)
 }
 
 fn parse(buffer: &[u8], length: usize) -> Result<PolicyImage<'_>, EncodeError> {

@@ -10,6 +10,7 @@ use super::layer::{Layer, Shape, padding_bias};
 use crate::action::{Action, ActionSpace, KNOBS, Knob};
 use crate::observation::{FEATURES_VERSION, Layout, MAX_FEATURES, Observation, check_layout};
 use crate::reward::Variant;
+use crate::wire::{from_bytes, wire};
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,8 @@ pub struct LayerShape {
     pub shift: u8,
 }
 
+wire!(struct LayerShape { units, shift });
+
 /// How the last layer's logits are cut into heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Heads {
@@ -55,6 +58,8 @@ pub enum Heads {
     /// One head per knob, in knob order.
     Factored,
 }
+
+wire!(enum Heads { 0 => Joint, 1 => Factored });
 
 /// Where a policy comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +73,8 @@ pub struct Provenance {
     /// Policy updates made.
     pub updates: u32,
 }
+
+wire!(struct Provenance { method, environment, seed, updates });
 
 /// The self-description of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +98,8 @@ pub struct Header {
     /// Number of golden examples at the end of the image.
     pub goldens: u16,
 }
+
+wire!(struct Header { name, observation, actions, hidden, heads, logit_bits, reward, provenance, goldens });
 
 impl Header {
     /// Number of logits of the last layer.
@@ -193,8 +202,11 @@ impl<'a> PolicyImage<'a> {
             return Err(ImageError::Checksum);
         }
         let image = Self::read(prefix, body)?;
-        for (number, layer) in (0u8..).zip(image.layers()) {
-            layer.check(number, padding_bias(usize::from(number) == image.header.hidden.len()))?;
+        let mut rows = image.parameters;
+        let shifts = image.header.hidden.iter().map(|layer| Some(layer.shift)).chain([None]);
+        for ((number, shape), shift) in (0u8..).zip(image.header.shapes()).zip(shifts) {
+            let layer = Layer::cut(&mut rows, shape).ok_or(ImageError::Truncated)?;
+            layer.check(number, shape, shift.unwrap_or(0), padding_bias(shift.is_none()))?;
         }
         Ok(image)
     }
@@ -209,10 +221,7 @@ impl<'a> PolicyImage<'a> {
         let [_, _, _, _, _, _, h0, h1, _, _, _, _, s0, s1, s2, s3, ..] = *prefix;
         let header_len = usize::from(u16::from_le_bytes([h0, h1]));
         let header_bytes = body.get(..header_len).ok_or(ImageError::Truncated)?;
-        let (header, rest) = postcard::take_from_bytes::<Header>(header_bytes).map_err(|_| ImageError::Header)?;
-        if !rest.is_empty() {
-            return Err(ImageError::Header);
-        }
+        let header: Header = from_bytes(header_bytes).ok_or(ImageError::Header)?;
         header.check()?;
         let found = u32::from_le_bytes([s0, s1, s2, s3]);
         let expected = schema_hash(&header);
@@ -240,24 +249,9 @@ impl<'a> PolicyImage<'a> {
         &self.header
     }
 
-    fn layers(&self) -> impl Iterator<Item = Layer<'a>> + '_ {
-        let shifts = self.header.hidden.iter().map(|layer| layer.shift).chain([0]);
-        self.header.shapes().zip(shifts).scan(self.parameters, |rest, (shape, shift)| {
-            let (rows, tail) = rest.split_at_checked(shape.rows())?;
-            *rest = tail;
-            Some(Layer::new(rows, shape, shift))
-        })
-    }
-
-    /// The hidden layers, first to last.
-    pub(super) fn hidden(&self) -> impl Iterator<Item = Layer<'a>> + '_ {
-        self.layers().take(self.header.hidden.len())
-    }
-
-    /// The layer that makes the logits.
-    pub(super) fn head_layer(&self) -> Layer<'a> {
-        let nothing = Layer::new(&[], Shape { inputs: 0, outputs: 0 }, 0);
-        self.layers().last().unwrap_or(nothing)
+    /// All parameters, layer after layer: [`Layer::cut`] takes them apart.
+    pub(super) const fn parameters(&self) -> &'a [Row] {
+        self.parameters
     }
 
     /// The examples carried by the image.

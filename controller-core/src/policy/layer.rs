@@ -33,35 +33,35 @@ pub(super) const fn padding_bias(is_last_layer: bool) -> i32 {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layer<'a> {
     rows: &'a [Row],
-    shape: Shape,
-    shift: u8,
+    rows_per_block: usize,
 }
 
 impl<'a> Layer<'a> {
-    pub(super) const fn new(rows: &'a [Row], shape: Shape, shift: u8) -> Self {
-        Self { rows, shape, shift }
+    /// Cuts a layer of this shape off the front; `None` when there are too few rows.
+    pub(super) fn cut(rows: &mut &'a [Row], shape: Shape) -> Option<Self> {
+        let (layer, behind) = rows.split_at_checked(shape.rows())?;
+        *rows = behind;
+        Some(Self { rows: layer, rows_per_block: shape.rows_per_block() })
     }
 
-    pub(super) const fn shift(&self) -> u8 {
-        self.shift
-    }
-
-    /// The biases and the weights of four units at a time.
-    pub(super) fn blocks(self) -> impl Iterator<Item = (&'a Row, &'a [Row])> {
-        // A checked layer has inputs; `max` lets the compiler see that the chunks are not empty.
-        self.rows.chunks_exact(self.shape.rows_per_block().max(1)).filter_map(<[Row]>::split_first)
+    /// The biases and the weights of the next four units.
+    #[inline]
+    pub(super) fn next_block(&mut self) -> Option<(&'a Row, &'a [Row])> {
+        let (block, behind) = self.rows.split_at_checked(self.rows_per_block)?;
+        self.rows = behind;
+        block.split_first()
     }
 
     /// Proves that no input can overflow an accumulator: |bias| + half a step of rounding +
     /// 8191·Σ|weight| fits an `i32`. Padding must be neutral, so that an image has one form only.
-    pub(super) fn check(self, number: u8, padding_bias: i32) -> Result<(), ImageError> {
-        let half = (1u64 << self.shift) >> 1;
-        let mut units = 0..self.shape.outputs;
-        for (biases, weights) in self.blocks() {
+    pub(super) fn check(mut self, number: u8, shape: Shape, shift: u8, padding_bias: i32) -> Result<(), ImageError> {
+        let half = (1u64 << shift) >> 1;
+        let mut units = 0..shape.outputs;
+        while let Some((biases, weights)) = self.next_block() {
             let biases = kernel::biases(biases);
             let real = biases.map(|_| units.next().is_some());
             let mut magnitudes = biases.map(|bias| u64::from(bias.unsigned_abs()) + half);
-            let mut inputs = 0..self.shape.inputs;
+            let mut inputs = 0..shape.inputs;
             for row in weights {
                 let used = [inputs.next().is_some(), inputs.next().is_some()];
                 for ((magnitude, real), pair) in magnitudes.iter_mut().zip(real).zip(kernel::weights(row)) {

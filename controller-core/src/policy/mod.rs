@@ -45,6 +45,7 @@ use crate::action::{Action, ActionMask};
 use crate::observation::ONE;
 use argmax::Argmax;
 use kernel::{Pair, Sums};
+use layer::{Layer, Shape};
 
 /// A policy ready to decide: a checked image.
 ///
@@ -121,7 +122,7 @@ impl<'a, const PAIRS: usize> Policy<'a, PAIRS> {
     pub fn decide(&self, observation: &[i16]) -> Action {
         let header = self.image.header();
         let mut argmax = Argmax::new(header);
-        self.for_each_block(observation, |logits| argmax.push(logits));
+        self.for_each_block(observation, |sums| argmax.push(sums));
         argmax.finish(header)
     }
 
@@ -152,8 +153,8 @@ impl<'a, const PAIRS: usize> Policy<'a, PAIRS> {
     /// inputs count as 0, surplus ones are ignored.
     pub fn for_each_logit(&self, observation: &[i16], mut sink: impl FnMut(i32)) {
         let mut left = self.image.header().logits();
-        self.for_each_block(observation, |logits| {
-            for logit in logits.into_iter().take(left) {
+        self.for_each_block(observation, |sums| {
+            for logit in sums.to_array().into_iter().take(left) {
                 sink(logit);
             }
             left = left.saturating_sub(kernel::UNITS);
@@ -161,23 +162,39 @@ impl<'a, const PAIRS: usize> Policy<'a, PAIRS> {
     }
 
     /// Runs the network and hands out its logits, four at a time; padding is `i32::MIN`.
-    fn for_each_block(&self, observation: &[i16], mut sink: impl FnMut([i32; kernel::UNITS])) {
+    fn for_each_block(&self, observation: &[i16], mut sink: impl FnMut(Sums)) {
+        let header = self.image.header();
         let (mut one, mut other) = ([Pair::ZERO; PAIRS], [Pair::ZERO; PAIRS]);
         let (mut inputs, mut outputs) = (&mut one, &mut other);
-        let features = observation.get(..self.image.header().observation.len()).unwrap_or(observation);
+        let features = observation.get(..header.observation.len()).unwrap_or(observation);
         let (pairs, odd) = features.as_chunks::<2>();
         for (input, [a, b]) in inputs.iter_mut().zip(pairs.iter().copied().chain(odd.first().map(|&last| [last, 0]))) {
             *input = Pair::new(a.clamp(-ONE, ONE), b.clamp(-ONE, ONE));
         }
-        for layer in self.image.hidden() {
-            let (quads, _) = outputs.as_chunks_mut::<{ kernel::UNITS / 2 }>();
-            for ((biases, weights), quad) in layer.blocks().zip(quads) {
-                *quad = Sums::new(biases, weights, inputs).activate(layer.shift());
+        let mut rows = self.image.parameters();
+        let (mut shifts, mut width) = (header.hidden.iter(), header.observation.len());
+        loop {
+            let hidden = shifts.next();
+            let shape = Shape { inputs: width, outputs: hidden.map_or_else(|| header.logits(), |layer| layer.units.into()) };
+            let Some(mut layer) = Layer::cut(&mut rows, shape) else { return };
+            let mut quads = outputs.as_chunks_mut::<{ kernel::UNITS / 2 }>().0.iter_mut();
+            // One place that sums for hidden layers and the last: the loop is in flash once.
+            while let Some((biases, weights)) = layer.next_block() {
+                let sums = Sums::new(biases, weights, inputs);
+                match hidden {
+                    Some(LayerShape { shift, .. }) => {
+                        if let Some(quad) = quads.next() {
+                            *quad = sums.activate(*shift);
+                        }
+                    }
+                    None => sink(sums),
+                }
             }
+            if hidden.is_none() {
+                return;
+            }
+            width = shape.outputs;
             core::mem::swap(&mut inputs, &mut outputs);
-        }
-        for (biases, weights) in self.image.head_layer().blocks() {
-            sink(Sums::new(biases, weights, inputs).to_array());
         }
     }
 }

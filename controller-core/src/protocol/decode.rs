@@ -2,6 +2,7 @@
 
 use super::cobs::{Unstuffed, Unstuffer};
 use super::{OVERHEAD, Tag, VERSION, checksum};
+use crate::wire::{Wire, from_bytes, wire};
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -99,6 +100,20 @@ pub struct LinkCounters {
     pub lost: u32,
 }
 
+wire!(struct LinkCounters {
+    accepted,
+    greetings,
+    repeated,
+    late,
+    foreign,
+    corrupt,
+    oversize,
+    other_version,
+    malformed,
+    segments,
+    lost,
+});
+
 impl LinkCounters {
     /// The segments again, as the sum of what became of them.
     #[must_use]
@@ -178,7 +193,7 @@ impl<const N: usize> Decoder<N> {
     }
 
     /// Takes one byte from the line. Something is returned when the byte ends a segment.
-    pub fn push<'a, M: Deserialize<'a>>(&'a mut self, byte: u8) -> Option<Result<Received<M>, FrameError>> {
+    pub fn push<'a, M: Wire<'a>>(&'a mut self, byte: u8) -> Option<Result<Received<M>, FrameError>> {
         if byte != 0 {
             self.begun = true;
             if let Unstuffed::Byte(byte) = self.unstuffer.push(byte) {
@@ -227,7 +242,7 @@ fn count(counter: &mut u32) {
 
 /// Checks a frame and reads its message. The checksum comes first: its place and that of the
 /// version are the same in every version, so a frame of another version is known for certain.
-fn open<'a, M: Deserialize<'a>>(frame: &'a [u8]) -> Result<(Tag, M), FrameError> {
+fn open<'a, M: Wire<'a>>(frame: &'a [u8]) -> Result<(Tag, M), FrameError> {
     let (body, sum) = frame.split_last_chunk::<4>().ok_or(FrameError::Corrupt)?;
     if checksum(body) != u32::from_le_bytes(*sum) {
         return Err(FrameError::Corrupt);
@@ -238,10 +253,7 @@ fn open<'a, M: Deserialize<'a>>(frame: &'a [u8]) -> Result<(Tag, M), FrameError>
     }
     let (&[s0, s1, n0, n1], message) = rest.split_first_chunk::<4>().ok_or(FrameError::Corrupt)?;
     let tag = Tag { session: u16::from_le_bytes([s0, s1]), number: u16::from_le_bytes([n0, n1]) };
-    match postcard::take_from_bytes(message) {
-        Ok((message, [])) => Ok((tag, message)),
-        _ => Err(FrameError::Malformed { tag }),
-    }
+    from_bytes(message).map(|message| (tag, message)).ok_or(FrameError::Malformed { tag })
 }
 
 /// Where a frame stands in the session, which it moves on if it is new.

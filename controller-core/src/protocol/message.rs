@@ -8,6 +8,7 @@ use crate::record::StepRecord;
 use crate::supervisor::{FallbackRule, Limits};
 use crate::telemetry::{Measurement, Telemetry};
 use crate::time::Instant;
+use crate::wire::wire;
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,16 @@ pub enum Request<'a> {
     },
 }
 
+wire!(enum Request<'a> {
+    0 => Hello,
+    1 => Heartbeat,
+    2 => Configure(configuration),
+    3 => Telemetry { now, telemetry },
+    4 => Measurement(measurement),
+    5 => Upload(step),
+    6 => ReadEvents { from },
+});
+
 /// What a controller needs to know of its board, in one piece: half a configuration is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
@@ -56,6 +67,8 @@ pub struct Configuration {
     /// What the policy must never be worse than; none when it is on its own.
     pub fallback: Option<FallbackRule>,
 }
+
+wire!(struct Configuration { actions, limits, reward, fallback });
 
 /// A step of an upload of a policy image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +97,14 @@ pub enum Upload<'a> {
     Abort,
 }
 
+wire!(enum Upload<'a> {
+    0 => Begin { length, checksum, schema },
+    1 => Chunk { offset, bytes },
+    2 => Progress,
+    3 => Commit,
+    4 => Abort,
+});
+
 /// From the microcontroller, under the tag of the request that it answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reply {
@@ -110,6 +131,17 @@ pub enum Reply {
     Refused(Refusal),
 }
 
+wire!(enum Reply {
+    0 => Hello(identity),
+    1 => Status(status),
+    2 => Acknowledged,
+    3 => Decision(decision),
+    4 => Settled(record),
+    5 => Received(bytes),
+    6 => Events { events, next },
+    7 => Refused(refusal),
+});
+
 /// Who answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -124,3 +156,5 @@ pub struct Identity {
     /// A configuration is there: the turns may go on.
     pub configured: bool,
 }
+
+wire!(struct Identity { firmware, in_charge, schema, image, configured });

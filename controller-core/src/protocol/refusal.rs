@@ -1,6 +1,7 @@
 //! Why the microcontroller does not do what it was asked for.
 
 use core::fmt;
+use crate::wire::wire;
 use serde::{Deserialize, Serialize};
 
 /// Why a request was not done. Nothing has changed.
@@ -28,6 +29,18 @@ pub enum Refusal {
     /// The upload does not go on.
     Upload(UploadRefusal),
 }
+
+wire!(enum Refusal {
+    0 => NoSession,
+    1 => NotAGreeting,
+    2 => Version { spoken },
+    3 => Malformed,
+    4 => NotConfigured,
+    5 => Configuration,
+    6 => TimeRunsBackwards,
+    7 => NoTurn,
+    8 => Upload(why),
+});
 
 /// Why an upload does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +75,19 @@ pub enum UploadRefusal {
     /// The policy was made for other values of the knobs than this board has.
     OtherActions,
 }
+
+wire!(enum UploadRefusal {
+    0 => NotBegun,
+    1 => Length { room },
+    2 => OutOfOrder { received },
+    3 => Incomplete { received },
+    4 => Checksum,
+    5 => Storage,
+    6 => Image,
+    7 => Schema,
+    8 => Examples,
+    9 => OtherActions,
+});
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

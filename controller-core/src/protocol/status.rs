@@ -3,6 +3,7 @@
 use super::decode::LinkCounters;
 use super::refusal::UploadRefusal;
 use crate::supervisor::State;
+use crate::wire::wire;
 use serde::{Deserialize, Serialize};
 
 /// Whether the host is trusted to look after the board.
@@ -16,6 +17,8 @@ pub enum Safety {
     HostSilent,
 }
 
+wire!(enum Safety { 0 => Boot, 1 => InSession, 2 => HostSilent });
+
 /// Who decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum InCharge {
@@ -24,6 +27,8 @@ pub enum InCharge {
     /// The thermostat of two actions, because no usable image is there.
     TwoRule,
 }
+
+wire!(enum InCharge { 0 => Policy, 1 => TwoRule });
 
 /// How well the periodic loop keeps its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +40,8 @@ pub struct LoopCounters {
     /// Largest lateness of a pass, µs.
     pub worst_jitter_us: u32,
 }
+
+wire!(struct LoopCounters { passes, overruns, worst_jitter_us });
 
 /// How the microcontroller is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +64,17 @@ pub struct Status {
     pub next_event: u32,
 }
 
+wire!(struct Status {
+    uptime_ms,
+    safety,
+    in_charge,
+    supervisor,
+    replacements,
+    link,
+    timing,
+    next_event,
+});
+
 /// An entry of the event log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -67,6 +85,8 @@ pub struct Event {
     /// What happened.
     pub kind: EventKind,
 }
+
+wire!(struct Event { number, uptime_ms, kind });
 
 /// What can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,3 +137,17 @@ pub enum EventKind {
         why: UploadRefusal,
     },
 }
+
+wire!(enum EventKind {
+    0 => Boot,
+    1 => PolicyAccepted { slot },
+    2 => PolicyRefused { slot, why },
+    3 => FellBackToTwoRule,
+    4 => SessionOpened { session },
+    5 => HostSilent,
+    6 => Configured,
+    7 => Overrun { late_us },
+    8 => UploadBegun { length },
+    9 => PolicySwapped { slot },
+    10 => RolledBack { why },
+});

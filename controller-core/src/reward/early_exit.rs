@@ -15,6 +15,7 @@
 use super::published::{Outcome, Published, Range, entropy_penalty};
 use super::step::SWITCH;
 use super::{Fixed, Reward, RewardError, Variant, exp, position, product, quotient, ratio};
+use crate::wire::wire;
 use serde::{Deserialize, Serialize};
 
 /// Depth whose bonus is full.
@@ -35,6 +36,8 @@ pub struct EarlyExit<N = Fixed> {
     /// Weight of the entropy penalty.
     pub entropy_weight: N,
 }
+
+wire!(struct EarlyExit { published, energy, entropy_full, entropy_weight });
 
 impl<N: Copy> EarlyExit<N> {
     /// The same settings in another number.

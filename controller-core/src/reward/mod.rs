@@ -21,6 +21,8 @@ pub mod service;
 pub mod step;
 pub mod unified;
 
+use crate::division::divide;
+use crate::wire::wire;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +47,8 @@ pub enum Variant {
     /// [`early_exit`].
     EarlyExit,
 }
+
+wire!(enum Variant { 0 => Unified, 1 => Service, 2 => Step, 3 => EarlyExit });
 
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,6 +77,8 @@ pub struct Components {
     pub quality: i32,
 }
 
+wire!(struct Components { efficiency, response, temperature, power, quality });
+
 /// A reward: its variant, its components and their sum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reward {
@@ -83,6 +89,8 @@ pub struct Reward {
     /// Their sum, in millionths, saturating.
     pub total: i32,
 }
+
+wire!(struct Reward { variant, components, total });
 
 impl Reward {
     fn new(variant: Variant, components: Components) -> Self {
@@ -138,10 +146,9 @@ fn to_micro(value: Fixed) -> i32 {
 
 // The arithmetic of 96 bits is kept once in the flash of a microcontroller, not once per use.
 
-/// `a / b`; `None` where it is too large or b is 0.
-#[inline(never)]
+/// `a / b`, towards zero; `None` where it is too large or b is 0.
 fn quotient(a: Fixed, b: Fixed) -> Option<Fixed> {
-    a.checked_div(b)
+    divide(a.to_bits().into(), b.to_bits().into(), Fixed::FRAC_NBITS).map(Fixed::from_bits)
 }
 
 /// `a · b`, saturating.
@@ -150,11 +157,10 @@ const fn product(a: Fixed, b: Fixed) -> Fixed {
     a.saturating_mul(b)
 }
 
-/// `numerator / denominator` of integers, saturating; `denominator` must be above zero.
+/// `numerator / denominator` of integers, towards zero, saturating; `denominator` must be above zero.
 fn ratio(numerator: i128, denominator: i128) -> Fixed {
-    let quotient = (numerator << 32).checked_div(denominator).unwrap_or(0);
-    let limit = i128::from(i64::MAX);
-    Fixed::from_bits(i64::try_from(quotient.clamp(-limit, limit)).unwrap_or(i64::MAX))
+    let limit = if numerator < 0 { -i64::MAX } else { i64::MAX };
+    Fixed::from_bits(divide(numerator, denominator, Fixed::FRAC_NBITS).unwrap_or(limit).max(-i64::MAX))
 }
 
 /// `above / span`, clipped to 0..1: where a value lies that is `above` the zero of a range.

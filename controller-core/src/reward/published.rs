@@ -17,6 +17,7 @@
 use super::{Components, Fixed, RewardError, exp, position, product, quotient, ratio, to_micro};
 use crate::action::Setting;
 use crate::telemetry::Measurement;
+use crate::wire::wire;
 use serde::{Deserialize, Serialize};
 
 /// A lower and an upper end.
@@ -27,6 +28,8 @@ pub struct Range<N = Fixed> {
     /// Maps to 1.
     pub high: N,
 }
+
+wire!(struct Range { low, high });
 
 impl<N: PartialOrd + Copy> Range<N> {
     /// The range from `low` to `high`; `otherwise` when an end is missing or the range is empty.
@@ -75,6 +78,8 @@ pub struct Limit<N = Fixed> {
     pub weight: N,
 }
 
+wire!(struct Limit { limit, full, weight });
+
 impl<N: Copy> Limit<N> {
     /// The same limit in another number.
     pub fn map<M>(&self, convert: &impl Fn(N) -> M) -> Limit<M> {
@@ -102,6 +107,17 @@ pub struct Published<N = Fixed> {
     /// Steepness k of the penalties; at 0 and below they are straight lines.
     pub steepness: N,
 }
+
+wire!(struct Published {
+    throughput,
+    edp_efficiency,
+    temperature,
+    headroom_weight,
+    latency_limit,
+    temperature_limit,
+    power_limit,
+    steepness,
+});
 
 impl<N: Copy> Published<N> {
     /// The same settings in another number.

@@ -17,6 +17,7 @@ use crate::action::{MAX_VALUES, Setting};
 use crate::telemetry::Measurement;
 use crate::time::Duration;
 use crate::units::MilliCelsius;
+use crate::wire::wire;
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,18 @@ pub struct Service {
     /// Weight of the quality term, in thousandths.
     pub quality_weight: u16,
 }
+
+wire!(struct Service {
+    reference_uj_per_token,
+    response_limit,
+    soft_temperature,
+    hard_temperature,
+    quality,
+    quality_floor,
+    response_weight,
+    temperature_weight,
+    quality_weight,
+});
 
 impl Service {
     /// Checks that no range is empty and no divisor zero.

@@ -6,6 +6,7 @@
 
 use super::published::{Outcome, Published, Range};
 use super::{Fixed, Reward, RewardError, Variant, product};
+use crate::wire::wire;
 use serde::{Deserialize, Serialize};
 
 /// Headroom at and below which only energy counts.
@@ -19,6 +20,8 @@ pub struct Step<N = Fixed> {
     /// Energy of a batch, joules: all saved at the low end, nothing at the high one.
     pub energy: Range<N>,
 }
+
+wire!(struct Step { published, energy });
 
 impl<N: Copy> Step<N> {
     /// The same settings in another number.

@@ -5,6 +5,7 @@
 
 use super::published::{Outcome, Published, entropy_penalty};
 use super::{Fixed, Reward, RewardError, Variant};
+use crate::wire::wire;
 use serde::{Deserialize, Serialize};
 
 /// Settings of the unified reward, in SI units.
@@ -17,6 +18,8 @@ pub struct Unified<N = Fixed> {
     /// Weight of the entropy penalty.
     pub entropy_weight: N,
 }
+
+wire!(struct Unified { published, entropy_full, entropy_weight });
 
 impl<N: Copy> Unified<N> {
     /// The same settings in another number.

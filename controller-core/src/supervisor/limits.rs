@@ -3,6 +3,7 @@
 use super::pace::{PaceError, Paces};
 use crate::time::Duration;
 use crate::units::{MilliCelsius, MilliWatts};
+use crate::wire::wire;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,23 @@ pub struct Limits {
     #[serde(default)]
     pub min_depth: u16,
 }
+
+wire!(struct Limits {
+    temperature,
+    power,
+    power_hysteresis,
+    max_power_slew_mw_per_s,
+    soft_margin_mk,
+    hold_margin_mk,
+    hysteresis_mk,
+    horizon,
+    max_age,
+    max_slew_mk_per_s,
+    max_fall_mk_per_s,
+    stuck_after,
+    pace,
+    min_depth,
+});
 
 impl Limits {
     /// Limits of a Jetson AGX Orin module: 95 °C (it throttles itself at 99 °C and shuts down at

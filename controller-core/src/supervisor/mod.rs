@@ -29,6 +29,7 @@ pub use sensors::STUCK_POWER_MW;
 use crate::action::{Action, ActionSpace, Decision, Knob, Reason};
 use crate::telemetry::Telemetry;
 use crate::time::Instant;
+use crate::wire::wire;
 use fallback::Arm;
 use pace::Pacer;
 use sensors::{Outlook, PowerOutlook, Sensors};
@@ -68,6 +69,8 @@ pub enum State {
     /// Blind: safest action.
     Failsafe,
 }
+
+wire!(enum State { 0 => Boot, 1 => Running, 2 => Throttled, 3 => Critical, 4 => Failsafe });
 
 /// The safety layer.
 #[derive(Clone, Debug, PartialEq, Eq)]

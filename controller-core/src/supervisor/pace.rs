@@ -11,6 +11,7 @@
 
 use crate::action::{Action, ActionSpace, KNOBS, Knob};
 use crate::time::{Duration, Instant};
+use crate::wire::wire;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,8 @@ pub struct Pace {
     /// Fewest steps of the knob's list that are worth a move; 1 is any number.
     pub hysteresis: u8,
 }
+
+wire!(struct Pace { dwell, slew, hysteresis });
 
 impl Pace {
     /// No rule at all.
@@ -51,6 +54,8 @@ pub struct Paces {
     /// Fan.
     pub fan: Pace,
 }
+
+wire!(struct Paces { prefill, decode, batch, depth, fan });
 
 /// Longest dwell: a knob that waits longer is as good as fixed.
 const LONGEST_DWELL: Duration = Duration::from_secs(600);

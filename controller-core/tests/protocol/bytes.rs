@@ -7,6 +7,7 @@ use controller_core::protocol::{
     CHUNK, Decoder, EVENTS_PER_REPLY, EncodeError, Event, FrameError, Order, REPLY_FRAME, REPLY_LEN, REQUEST_FRAME,
     REQUEST_LEN, Received, Reply, Request, Tag, Upload, VERSION, checksum, encode,
 };
+use controller_core::wire::from_bytes;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -201,4 +202,34 @@ fn unharmed_frames_that_are_no_message_are_told_apart() {
 #[test]
 fn numbers_start_again_at_one() {
     assert_eq!([0, 1, u16::MAX].map(|number| tag(number).following()), [1, 2, 1].map(tag));
+}
+
+proptest! {
+    /// Harmed messages mean the same to us as to the postcard crate: another message, or none.
+    #[test]
+    fn harmed_messages_are_read_as_postcard_reads_them(
+        seed in any::<u64>(),
+        harm in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        fn theirs<'a, M: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Option<M> {
+            postcard::take_from_bytes(bytes).ok().filter(|(_, rest)| rest.is_empty()).map(|(message, _)| message)
+        }
+        let mut buffer = [0; 2048];
+        let (request, reply): (Request, Reply) = (random(seed), random(seed));
+        for is_request in [true, false] {
+            let bytes = if is_request {
+                postcard::to_slice(&request, &mut buffer).unwrap()
+            } else {
+                postcard::to_slice(&reply, &mut buffer).unwrap()
+            };
+            for (at, byte) in &harm {
+                *at.get_mut(bytes) = *byte;
+            }
+            let kept = bytes.len() - cut.index(bytes.len() * 2).saturating_sub(bytes.len()).min(bytes.len());
+            let bytes = &bytes[..kept];
+            prop_assert_eq!(from_bytes::<Request>(bytes), theirs(bytes));
+            prop_assert_eq!(from_bytes::<Reply>(bytes), theirs(bytes));
+        }
+    }
 }

@@ -1,133 +1,122 @@
-//! What firmware of the controller links: parse the shipped policy, run its examples, decide a
-//! turn, settle it, and run the application that speaks with a host. `./x firmware` measures this
-//! image and searches it for what must not be there: a way to panic, floating point, an allocator.
-//! It prints nothing, because formatting would bring the first of them in; the exit code says
-//! whether the policy was accepted.
+//! What a product links of the controller, and nothing of a board or an application: the shipped
+//! policy, the controller that decides and settles turns, and the protocol in both directions.
+//! `./x firmware` measures this image and searches it for what must not be there: a way to panic,
+//! floating point, an allocator. It prints nothing, because formatting would bring the first of
+//! them in; the exit code says whether the policy was accepted and a greeting answered.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-use controller_core::action::Setting;
-use controller_core::control::{Controller, RewardRule};
+use controller_core::control::Controller;
 use controller_core::governor::Learned;
-use controller_core::policy::{Policy, PolicyImage};
-use controller_core::reward::Fixed;
-use controller_core::reward::early_exit::EarlyExit;
-use controller_core::reward::published::{Limit, Published, Range};
-use controller_core::reward::service::Service;
-use controller_core::reward::step::Step;
-use controller_core::reward::unified::Unified;
-use controller_core::supervisor::{FallbackRule, Limits};
-use controller_core::telemetry::{Measurement, Reading, Telemetry};
-use controller_core::time::{Duration, Instant};
-use controller_core::units::{KiloHertz, MilliCelsius};
-use core::convert::Infallible;
+use controller_core::policy::{Policy, PolicyImage, schema_hash};
+use controller_core::protocol::{
+    Configuration, Decoder, Identity, InCharge, LinkCounters, LoopCounters, Order, REPLY_FRAME, REQUEST_LEN, Refusal,
+    Reply, Request, Safety, Status, UploadRefusal, checksum, encode,
+};
 use core::hint::black_box;
-use embedded_hal::digital::{ErrorType, OutputPin};
-use firmware_sim::app::App;
-use firmware_sim::app::ports::{NoWatchdog, Ports};
-use firmware_sim::app::storage::{Memory, install};
-use firmware_sim::line::{End, Pipe};
-use firmware_sim::synthetic::comparison;
+use heapless::{String, Vec};
 
 const IMAGE: &[u8] = include_bytes!("../../../models/policies/service.elp");
 
 /// The greeting of `docs/wire-format.md`.
 const GREETING: &[u8] = &[0x00, 0x03, 0x01, 0x07, 0x01, 0x01, 0x01, 0x05, 0x16, 0xae, 0xbe, 0xc8, 0x00];
 
-/// One turn under each reward. Everything passes through `black_box`: the compiler may assume
-/// nothing about the inputs, so every path that any board could take stays in the image.
-fn turns() -> Option<()> {
-    turn(RewardRule::Service(service()))?;
-    let published = published();
-    let (entropy_full, entropy_weight) = (Fixed::ONE, Fixed::ONE);
-    turn(RewardRule::Unified(Unified { published, entropy_full, entropy_weight }))?;
-    turn(RewardRule::Step(Step { published, energy: published.throughput }))?;
-    turn(RewardRule::EarlyExit(EarlyExit { published, energy: published.throughput, entropy_full, entropy_weight }))?;
-    greeted()
+/// All that is kept from one byte of the line to the next: the RAM of this firmware.
+struct Device {
+    decoder: Decoder<REQUEST_LEN>,
+    controller: Option<Controller<Learned<'static>>>,
+    reply: [u8; REPLY_FRAME],
 }
 
-/// The whole application greets a host.
-fn greeted() -> Option<()> {
-    let mut storage = Memory::<8192>::new();
-    install(&mut storage, 0, black_box(IMAGE)).ok()?;
-    let mut app = App::boot(storage, black_box(Instant::ZERO));
-    let (mut incoming, mut outgoing) = (Pipe::default(), Pipe::default());
-    incoming.put(black_box(GREETING));
-    let line = End { incoming: &mut incoming, outgoing: &mut outgoing };
-    let mut ports = Ports { line, fan_full: NoPin, power_cap: NoPin, watchdog: NoWatchdog };
-    app.pass(black_box(Instant::from_micros(1_000)), &mut ports);
-    if app.is_protecting() { None } else { black_box(outgoing.take()).map(|_| ()) }
-}
-
-/// A pin that leads nowhere.
-struct NoPin;
-
-impl ErrorType for NoPin {
-    type Error = Infallible;
-}
-
-impl OutputPin for NoPin {
-    fn set_low(&mut self) -> Result<(), Infallible> {
-        black_box(Ok(()))
+impl Device {
+    const fn new() -> Self {
+        Self { decoder: Decoder::new(), controller: None, reply: [0; REPLY_FRAME] }
     }
 
-    fn set_high(&mut self) -> Result<(), Infallible> {
-        black_box(Ok(()))
+    /// Takes a byte from the line; the frame to answer with when the byte ends a request.
+    fn take(&mut self, byte: u8) -> Option<&[u8]> {
+        let Self { decoder, controller, reply } = self;
+        let received = decoder.push::<Request>(byte)?.ok()?;
+        let (tag, order) = (received.tag, received.order);
+        let mut answer = answer(controller, received.message).unwrap_or_else(Reply::Refused);
+        if let Reply::Status(status) = &mut answer {
+            status.link = *decoder.counters();
+        }
+        if order == Order::Greeting {
+            decoder.restart(tag.session);
+        }
+        encode(tag, &answer, reply).ok()
     }
 }
 
-fn turn(reward: RewardRule) -> Option<()> {
-    let policy = Policy::new(PolicyImage::new_checked(black_box(IMAGE)).ok()?).ok()?;
-    let actions = policy.image().header().actions.clone();
-    let governor = Learned::new(policy, &actions).ok()?;
-    let mut controller = Controller::new(governor, actions, black_box(Limits::agx_orin()), black_box(reward)).ok()?;
-    controller = controller.with_fallback(black_box(fallback())).ok()?;
-    let now = Instant::from_micros(1);
-    let telemetry = Telemetry { temperature: Reading::at(MilliCelsius(45_000), now), ..Telemetry::UNKNOWN };
-    black_box(controller.step(black_box(now), &black_box(telemetry)));
-    black_box(controller.settle(black_box(Measurement::default()))?);
-    Some(())
+fn answer(controller: &mut Option<Controller<Learned<'static>>>, request: Request<'_>) -> Result<Reply, Refusal> {
+    Ok(match request {
+        Request::Hello => Reply::Hello(Identity {
+            firmware: String::new(),
+            in_charge: InCharge::Policy,
+            schema: policy().map_or(0, |policy| schema_hash(policy.image().header())),
+            image: checksum(IMAGE),
+            configured: controller.is_some(),
+        }),
+        Request::Heartbeat => Reply::Status(Status {
+            uptime_ms: 0,
+            safety: Safety::InSession,
+            in_charge: InCharge::Policy,
+            supervisor: controller.as_ref().map(|controller| controller.supervisor().state()),
+            replacements: 0,
+            link: LinkCounters::default(), // the decoder knows
+            timing: LoopCounters::default(),
+            next_event: 0,
+        }),
+        Request::Configure(configuration) => {
+            *controller = configured(configuration);
+            if controller.is_none() {
+                return Err(Refusal::Configuration);
+            }
+            Reply::Acknowledged
+        }
+        Request::Telemetry { now, telemetry } => {
+            Reply::Decision(controller.as_mut().ok_or(Refusal::NotConfigured)?.step(now, &telemetry))
+        }
+        Request::Measurement(measurement) => {
+            Reply::Settled(controller.as_mut().and_then(|it| it.settle(measurement)).ok_or(Refusal::NoTurn)?)
+        }
+        Request::Upload(_) => return Err(Refusal::Upload(UploadRefusal::Storage)),
+        Request::ReadEvents { .. } => Reply::Events { events: Vec::new(), next: 0 },
+    })
 }
 
-fn fallback() -> FallbackRule {
-    comparison(Setting { prefill: KiloHertz(714_000), decode: KiloHertz(612_000), batch: 32, depth: 12, fan_pwm: 0 })
+fn policy() -> Option<Policy<'static>> {
+    Policy::new(PolicyImage::new_checked(black_box(IMAGE)).ok()?).ok()
 }
 
-fn service() -> Service {
-    Service {
-        reference_uj_per_token: 200_000,
-        response_limit: Duration::from_millis(1_800),
-        soft_temperature: MilliCelsius::from_degrees(75),
-        hard_temperature: MilliCelsius::from_degrees(92),
-        quality: heapless::Vec::new(),
-        quality_floor: 980,
-        response_weight: 500,
-        temperature_weight: 500,
-        quality_weight: 5_000,
+fn configured(configuration: Configuration) -> Option<Controller<Learned<'static>>> {
+    let Configuration { actions, limits, reward, fallback } = configuration;
+    let governor = Learned::new(policy()?, &actions).ok()?;
+    let controller = Controller::new(governor, actions, limits, reward).ok()?;
+    match fallback {
+        Some(rule) => controller.with_fallback(rule).ok(),
+        None => Some(controller),
     }
 }
 
-fn published() -> Published {
-    let range = Range { low: Fixed::ZERO, high: Fixed::ONE };
-    let limit = Limit { limit: Fixed::ZERO, full: Fixed::ONE, weight: Fixed::ONE };
-    Published {
-        throughput: range,
-        edp_efficiency: range,
-        temperature: range,
-        headroom_weight: Fixed::ONE,
-        latency_limit: limit,
-        temperature_limit: limit,
-        power_limit: limit,
-        steepness: Fixed::ONE,
+/// Greets the device. Every byte passes through `black_box`: the compiler may assume nothing about
+/// the line, so all that any host could ask for stays in the image.
+fn greeted(device: &mut Device) -> bool {
+    let mut answered = false;
+    for byte in black_box(GREETING) {
+        answered |= black_box(device.take(*byte)).is_some();
     }
+    answered && policy().is_some()
 }
 
 #[cfg(not(target_os = "none"))]
 fn main() -> std::process::ExitCode {
-    if turns().is_some() { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
+    if greeted(&mut Device::new()) { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
 }
 
 #[cfg(target_os = "none")]
 mod target {
+    use super::{Device, greeted};
     use core::fmt::Write;
     use core::panic::PanicInfo;
     use cortex_m_semihosting::debug::{EXIT_FAILURE, EXIT_SUCCESS, exit};
@@ -135,7 +124,8 @@ mod target {
 
     #[cortex_m_rt::entry]
     fn main() -> ! {
-        let status = if crate::turns().is_some() { EXIT_SUCCESS } else { EXIT_FAILURE };
+        let device = cortex_m::singleton!(: Device = Device::new());
+        let status = if device.is_some_and(greeted) { EXIT_SUCCESS } else { EXIT_FAILURE };
         loop {
             exit(status);
         }

@@ -38,8 +38,9 @@ pub(super) const INPUTS: usize = 8;
 pub(super) type Row = [[u8; 4]; UNITS];
 
 /// The four integers of a bias row.
-pub(super) fn biases(row: &Row) -> [i32; UNITS] {
-    row.map(i32::from_le_bytes)
+#[inline]
+pub(super) const fn biases([a, b, c, d]: &Row) -> [i32; UNITS] {
+    [i32::from_le_bytes(*a), i32::from_le_bytes(*b), i32::from_le_bytes(*c), i32::from_le_bytes(*d)]
 }
 
 /// The four pairs of integers of a weight row.

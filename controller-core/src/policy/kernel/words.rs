@@ -1,6 +1,7 @@
 //! One 32-bit word holds two weights, another two inputs: the form that a Cortex-M4 multiplies
-//! half by half (`smlabb`, `smlatt`) without unpacking. Four pairs are written out a step, so
-//! that it stays fast when the compiler is told to make the firmware small.
+//! half by half (`smlabb`, `smlatt`) without unpacking. Four pairs a step and four units are written
+//! out, without closures over arrays, so that it stays fast when the compiler is told to make the
+//! firmware small.
 #![allow(clippy::inline_always, reason = "a call per product would cost more than the product")]
 
 use super::{Row, UNITS};
@@ -29,9 +30,12 @@ impl Sums {
     pub fn new(biases: &Row, weights: &[Row], pairs: &[Pair]) -> Self {
         let (weights, _) = weights.as_chunks::<4>();
         let (pairs, _) = pairs.as_chunks::<4>();
-        Self(weights.iter().zip(pairs).fold(super::biases(biases), |sums, ([w0, w1, w2, w3], [x0, x1, x2, x3])| {
-            add_row(add_row(add_row(add_row(sums, w0, *x0), w1, *x1), w2, *x2), w3, *x3)
-        }))
+        let (mut sums, mut pairs) = (super::biases(biases), pairs.iter());
+        for [w0, w1, w2, w3] in weights {
+            let Some([x0, x1, x2, x3]) = pairs.next() else { break };
+            sums = add_row(add_row(add_row(add_row(sums, w0, *x0), w1, *x1), w2, *x2), w3, *x3);
+        }
+        Self(sums)
     }
 
     /// Shifts to the scale of an activation, halves up, and cuts to 0 and 13 bits.
@@ -40,10 +44,18 @@ impl Sums {
         let half = (1i32 << shift) >> 1;
         // After the clamp the value fits.
         let cut = |sum: i32| i16::try_from((sum.wrapping_add(half) >> shift).clamp(0, i32::from(ONE))).unwrap_or(ONE);
-        let [a, b, c, d] = self.0.map(cut);
-        [Pair::new(a, b), Pair::new(c, d)]
+        let [a, b, c, d] = self.0;
+        [Pair::new(cut(a), cut(b)), Pair::new(cut(c), cut(d))]
     }
 
+    /// Whether one of the four lies above `limit`.
+    #[inline(always)]
+    pub fn any_above(self, limit: i32) -> bool {
+        let [a, b, c, d] = self.0;
+        a > limit || b > limit || c > limit || d > limit
+    }
+
+    #[inline(always)]
     pub const fn to_array(self) -> [i32; UNITS] {
         self.0
     }

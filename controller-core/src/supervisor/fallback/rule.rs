@@ -1,6 +1,7 @@
 //! The numbers of the comparison.
 
 use crate::action::{Knob, Setting};
+use crate::wire::wire;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,19 @@ pub struct FallbackRule {
     /// The same after many failures.
     pub longest_pause_turns: u32,
 }
+
+wire!(struct FallbackRule {
+    setting,
+    block_turns,
+    warm_up_turns,
+    margin,
+    scale,
+    false_alarm_pairs,
+    longest_gap_turns,
+    probation_pairs,
+    first_pause_turns,
+    longest_pause_turns,
+});
 
 /// Why a fallback cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,9 @@
-//! `energyllm board`: what the board is and what it says.
+//! `energyllm board`: what the board is, what it says, what is wrong with it, and giving it back.
 
+pub mod doctor;
 mod info;
+pub mod place;
+pub mod restore;
 mod watch;
 
 use super::{Format, Outcome};
@@ -11,7 +14,7 @@ use clap::{Args, Subcommand};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Look at the board: what was found, from where, and what it says. Nothing is written.
+/// Look at the board, see what is wrong with it, give it back. Only `restore` writes to it.
 #[derive(Debug, Args)]
 pub struct Arguments {
     #[command(subcommand)]
@@ -22,12 +25,16 @@ pub struct Arguments {
 enum What {
     Info(info::Info),
     Watch(watch::Watch),
+    Doctor(doctor::Arguments),
+    Restore(restore::Arguments),
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     match &arguments.what {
         What::Info(options) => info::run(options, format),
         What::Watch(options) => watch::run(options, format),
+        What::Doctor(options) => doctor::run(options, format),
+        What::Restore(options) => restore::run(options, format),
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod board;
 mod cases;
-mod plant;
+pub mod plant;
 
 use super::{Format, Outcome};
 use clap::{Args, Subcommand};

@@ -100,13 +100,13 @@ impl RealBoard {
             note("an earlier run was killed, or `fan on` was in force: the board was given back first");
         }
         let session = Arc::new(session);
+        let guardian = options.apply.then(|| guard(place)).transpose()?;
         if let Some(mode) = &options.allow_nvpmodel {
             anyhow::ensure!(options.apply, "--allow-nvpmodel changes the board; it needs --apply");
             session.change_power_mode(&found, mode)?;
         }
         let range = session.range().context("the GPU has no clock range")?;
         let allowed = range.allowed(&gpu.frequencies_hz);
-        let guardian = options.apply.then(|| guard(place)).transpose()?;
         if options.apply {
             note("clocks and fan are ours until the end of the run; `energyllm board restore` gives them back");
         } else {

@@ -7,6 +7,7 @@ use crate::board::actuator::clock::{GpuClock, Range};
 use crate::board::actuator::fan::FanControl;
 use crate::board::discover::Found;
 use crate::board::discover::gpu::Gpu;
+use crate::board::discover::thermal::Thermal;
 use crate::board::fan_curve::FanCurve;
 use crate::board::fit::fit;
 use crate::board::jetson::{Jetson, Parts, Watch};
@@ -183,7 +184,7 @@ impl RealBoard {
         let cap = cap_of(&self.found, &self.gpu);
         let clock = GpuClock::new(gate(), &self.gpu.devfreq, &self.gpu.frequencies_hz, self.allowed, cap)?;
         let lowest_hz = clock.entry(0);
-        let soft_limit = self.found.thermal.as_ref().ok().and_then(|thermal| thermal.soft_limit()).unwrap_or(limit);
+        let soft_limit = self.found.thermal.as_ref().ok().and_then(Thermal::soft_limit).unwrap_or(limit);
         let curve = FanCurve::of_board(self.tree.as_ref());
         let baseline = self.session.baseline();
         let fan = FanControl::new(gate(), Arc::clone(self.session.services()), &baseline, curve, soft_limit.min(limit));

@@ -103,7 +103,7 @@ impl Report {
                 "sudo energyllm board restore",
             ),
             Err(error) => {
-                self.fault("controller", error.to_string(), format!("sudo rm {}/baseline.json", state.display()))
+                self.fault("controller", error.to_string(), format!("sudo rm {}/baseline.json", state.display()));
             }
         }
     }
@@ -249,6 +249,9 @@ mod tests {
     use super::super::tree::CapturedTree;
     use super::*;
 
+    /// Files with another content than the board's.
+    type Change<'a> = &'a [(&'a str, &'a str)];
+
     struct Everything;
     struct Nothing;
 
@@ -300,7 +303,6 @@ mod tests {
     fn each_trouble_is_found() {
         let node = "/sys/class/devfreq/17000000.gpu";
         let zone = "/sys/class/thermal/thermal_zone0/temp";
-        type Change<'a> = &'a [(&'a str, &'a str)];
         let cases: [(Change<'_>, &str, Severity); 5] = [
             (&[(&format!("{node}/min_freq"), "612000000")], "GPU range", Severity::Warning),
             (&[(&format!("{node}/max_freq"), "500000000")], "GPU range", Severity::Warning),

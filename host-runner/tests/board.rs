@@ -1,11 +1,14 @@
 //! `energyllm board` and `energyllm verify tegrastats | sysfs` as a user meets them: on synthetic boards
 //! anywhere (`fixtures/board/synthetic`), on captured ones where they are at hand.
 
-use host_runner::board::tree::CapturedTree;
+use host_runner::board::tree::{CapturedTree, FileTree};
+use host_runner::verify::board::describe;
+use proptest::prelude::*;
 use serde_json::Value;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 fn energyllm(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_energyllm")).args(arguments).output().unwrap()
@@ -209,6 +212,35 @@ fn watch_names_a_sensor_that_hangs_and_goes_on() {
     let object = json(&["board", "watch", "--root", text(folder.path()), "--interval", "0.05", "--samples", "8"], 0);
     assert_eq!(object["wall"]["stuck"], serde_json::json!(["GPU-therm"]));
     assert_eq!(object["wall"]["highest_temperature_c"], 61.0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn a_harmed_tree_is_described_all_the_same(
+        name in prop::sample::select(vec!["agx_xavier_r35", "igx_orin_r36", "nano_r32", "thor_r39", "tx2_r32"]),
+        harm in prop::collection::vec((any::<prop::sample::Index>(), prop::option::of(prop::sample::select(vec![
+            "", "\u{0}", "-", "x y", "NC", "-9223372036854775808", "9223372036854775807", "99999999999999999999", "-256000", "0", "1e9", "é", "17 18",
+        ]))), 1..40),
+    ) {
+        let text = std::fs::read_to_string(synthetic().join(format!("{name}.json"))).unwrap();
+        let mut tree: Value = serde_json::from_str(&text).unwrap();
+        for (place, content) in harm {
+            let part = if place.index(8) == 0 { "links" } else { "files" };
+            let files = tree[part].as_object_mut().unwrap();
+            if files.is_empty() {
+                continue;
+            }
+            let path = files.keys().nth(place.index(files.len())).unwrap().clone();
+            match content {
+                Some(content) => files.insert(path, content.into()),
+                None => files.remove(&path),
+            };
+        }
+        let tree: Arc<dyn FileTree> = Arc::new(CapturedTree::parse(&tree.to_string()).unwrap());
+        let found = describe(&tree);
+        prop_assert!(found["power"]["rails_mw"].is_object() && found["offline"].is_array());
+    }
 }
 
 #[test]

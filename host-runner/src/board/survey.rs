@@ -70,7 +70,13 @@ impl Survey {
                 Err(absent) => missing.push(absent),
             }
         }
-        missing.dedup();
+        // A Jetson's zones and a plain machine's are the same.
+        let mut seen: Vec<Missing> = Vec::new();
+        missing.retain(|absent| {
+            let is_new = !seen.contains(absent);
+            seen.push(absent.clone());
+            is_new
+        });
         Self { found, linux: Some(linux), gpus, missing, meter: Arc::new(Meters::new(meters)) }
     }
 

@@ -44,7 +44,7 @@ pub struct Tachometer {
 /// Folders of the fan on JetPack 4.
 const PWM_FANS: [&str; 3] = ["/sys/devices/pwm-fan", "/sys/devices/platform/pwm-fan", "/sys/kernel/debug/tegra_fan"];
 
-/// Chips that drive fans on carrier boards of Jetsons.
+/// Chips that drive fans on Jetsons and their carrier boards, those of the module first.
 const FAN_CHIPS: [&str; 4] = ["pwmfan", "pwm-fan", "f75308", "emc2305"];
 
 impl Fan {
@@ -52,9 +52,12 @@ impl Fan {
         let mut drives = Vec::new();
         for name in FAN_CHIPS {
             for chip in chips.iter().filter(|chip| chip.name == name) {
-                let outputs = (1..=8).map(|number| chip.file(&format!("pwm{number}")));
-                drives.extend(outputs.filter(|path| tree.exists(path)));
+                drives.extend(outputs(tree, chip));
             }
+        }
+        if drives.is_empty() {
+            drives =
+                chips.iter().filter(|chip| chip.name.contains("fan")).flat_map(|chip| outputs(tree, chip)).collect();
         }
         if !drives.is_empty() {
             let pwm = drives.remove(0);
@@ -88,13 +91,20 @@ impl Fan {
     }
 }
 
+/// The outputs of a chip.
+fn outputs(tree: &dyn FileTree, chip: &Chip) -> Vec<PathBuf> {
+    (1..=8).map(|number| chip.file(&format!("pwm{number}"))).filter(|path| tree.exists(path)).collect()
+}
+
 impl Tachometer {
     pub(super) fn discover(tree: &dyn FileTree, chips: &[Chip]) -> Result<Self, Missing> {
         let named = |names: &'static [&'static str]| chips.iter().filter(|chip| names.contains(&chip.name.as_str()));
         let meters = named(&["pwm_tach", "tachometer"]).flat_map(|chip| [chip.file("rpm"), chip.file("fan1_input")]);
         let drives = named(&FAN_CHIPS).map(|chip| chip.file("fan1_input"));
         let older = PWM_FANS.iter().map(|folder| Path::new(folder).join("rpm_measured"));
-        let found = meters.chain(drives).chain(older).find(|path| tree.exists(path));
+        // Drivers have changed the chip's name, never the file's.
+        let others = chips.iter().map(|chip| chip.file("rpm"));
+        let found = meters.chain(drives).chain(others).chain(older).find(|path| tree.exists(path));
         found.map(|rpm| Self { rpm }).ok_or_else(|| {
             let places = [
                 "/sys/class/hwmon/*/name = pwm_tach with rpm",

@@ -273,11 +273,10 @@ fn spawn_worker(shared: &Arc<Shared>, worker: u64) -> std::io::Result<()> {
 
 /// Samples until the end comes or the worker is out of office.
 fn work(shared: &Shared, worker: u64) {
-    let Latest { mut meter, mut sample, .. } = {
+    let (mut meter, mut sample, mut meter_number) = {
         let state = shared.state();
-        Latest { meter: Arc::clone(&state.meter), sample: state.sample.clone(), number: 0 }
+        (Arc::clone(&state.meter), state.sample.clone(), shared.post().meter)
     };
-    let mut meter_number = shared.post().meter;
     let mut next = shared.clock.now().micros();
     let mut rebuild_at = next.saturating_add(micros(shared.plan.rebuild));
     loop {
@@ -305,8 +304,11 @@ fn work(shared: &Shared, worker: u64) {
                 sample = Sample::unread(built.channels().len());
                 meter = built;
                 meter_number += 1;
-                let mut post = shared.post();
-                post.meter = meter_number;
+                // All at once: a successor must not take the old meter for the new one.
+                let mut state = shared.state();
+                state.meter = Arc::clone(&meter);
+                state.sample.clone_from(&sample);
+                shared.post().meter = meter_number;
             }
         }
         // A sample that took too long moves the beat; it is not made up for.

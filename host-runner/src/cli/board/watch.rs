@@ -74,6 +74,8 @@ pub fn run(options: &Watch, format: Format) -> anyhow::Result<Outcome> {
     let sampler = Sampler::start(Box::new(build), Clock::start(), plan).context("cannot start a thread")?;
     let stopped = stop_flag();
     let mut latest = sampler.latest();
+    // The first sample may be there already; it counts.
+    latest.number = 0;
     let mut recorder =
         options.record.as_deref().map(|path| Recorder::create(path, latest.meter.channels())).transpose()?;
     let mut account = Account::default();

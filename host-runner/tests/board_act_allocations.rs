@@ -103,7 +103,7 @@ fn a_whole_step_of_the_control_loop() {
         let decision = controller.step(sampler.clock().now(), &telemetry);
         let setting = controller.actions().setting(decision.applied).unwrap();
         let wish = Wish { clock_hz: Some(u64::from(setting.decode.0) * 1000), fan_floor, fan_off: false };
-        let outcome = actuator.set(wish, Duration::from_secs(60)).unwrap();
+        let outcome = actuator.set(wish, Duration::from_mins(1)).unwrap();
         assert!(matches!(outcome, Outcome::Clock(_)), "{outcome:?}");
     };
     step(0);

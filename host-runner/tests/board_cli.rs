@@ -88,7 +88,7 @@ fn a_dry_run_measures_and_writes_nothing() {
     assert_eq!((&dry["simulated"], &dry["wall"]["board"]["applied"]), (&false.into(), &false.into()));
     assert_eq!(dry["wall"]["board"]["power_rails"], "VDD_GPU_SOC+VDD_CPU_CV+VIN_SYS_5V0");
     // The folder says 16 W, all the time.
-    assert_eq!(dry["figures"]["mean_power_w"].as_f64().unwrap().round(), 16.0, "{dry}");
+    assert!((dry["figures"]["mean_power_w"].as_f64().unwrap() - 16.0).abs() < 0.1, "{dry}");
     assert_eq!(synthetic::contents(board.path(), Path::new("")), before);
     let applied = run(&["--apply"]);
     assert_eq!(applied["wall"]["board"]["applied"], true);

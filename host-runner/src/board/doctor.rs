@@ -57,7 +57,7 @@ pub fn examine(
         Ok(gpu) => report.gpu(tree, found, gpu, access),
         Err(missing) => report.fault(
             "GPU clock",
-            missing,
+            missing.to_string(),
             "run any CUDA program once (the node appears at the GPU's first power-up), then look again",
         ),
     }
@@ -70,18 +70,18 @@ pub fn examine(
 struct Report(Vec<Finding>);
 
 impl Report {
-    fn good(&mut self, check: &'static str, says: impl ToString) {
-        self.0.push(Finding { check, severity: Severity::Good, says: says.to_string(), mend: None });
+    fn good(&mut self, check: &'static str, says: impl Into<String>) {
+        self.0.push(Finding { check, severity: Severity::Good, says: says.into(), mend: None });
     }
 
-    fn warn(&mut self, check: &'static str, says: impl ToString, mend: impl ToString) {
-        let mend = Some(mend.to_string());
-        self.0.push(Finding { check, severity: Severity::Warning, says: says.to_string(), mend });
+    fn warn(&mut self, check: &'static str, says: impl Into<String>, mend: impl Into<String>) {
+        let mend = Some(mend.into());
+        self.0.push(Finding { check, severity: Severity::Warning, says: says.into(), mend });
     }
 
-    fn fault(&mut self, check: &'static str, says: impl ToString, mend: impl ToString) {
-        let mend = Some(mend.to_string());
-        self.0.push(Finding { check, severity: Severity::Fault, says: says.to_string(), mend });
+    fn fault(&mut self, check: &'static str, says: impl Into<String>, mend: impl Into<String>) {
+        let mend = Some(mend.into());
+        self.0.push(Finding { check, severity: Severity::Fault, says: says.into(), mend });
     }
 
     /// What an earlier run has left, and who holds the board now.
@@ -102,7 +102,9 @@ impl Report {
                 "a run was killed, or `fan on` is in force: the board is not as it was",
                 "sudo energyllm board restore",
             ),
-            Err(error) => self.fault("controller", &error, format!("sudo rm {}/baseline.json", state.display())),
+            Err(error) => {
+                self.fault("controller", error.to_string(), format!("sudo rm {}/baseline.json", state.display()));
+            }
         }
     }
 
@@ -185,14 +187,18 @@ impl Report {
                 }
             }
             Err(missing) => {
-                self.fault("temperature", missing, "boot a kernel of NVIDIA's: no decision is made blindly")
+                self.fault(
+                    "temperature",
+                    missing.to_string(),
+                    "boot a kernel of NVIDIA's: no decision is made blindly",
+                );
             }
         }
         match &found.power {
             Ok(_) => self.good("power", "rails found"),
             Err(missing) => self.warn(
                 "power",
-                missing,
+                missing.to_string(),
                 "sudo modprobe ina3221; on a carrier without the driver: energyllm run --board jetson --ina3221 BUS:ADDRESS",
             ),
         }
@@ -204,7 +210,7 @@ impl Report {
             return;
         };
         match access.can_write(&fan.pwm) {
-            Ok(()) => self.good("fan", fan.pwm.display()),
+            Ok(()) => self.good("fan", fan.pwm.display().to_string()),
             Err(error) => self.warn(
                 "fan",
                 format!("{}: {error}; it stays the vendor's", fan.pwm.display()),
@@ -242,6 +248,9 @@ mod tests {
     use super::super::services::NoServices;
     use super::super::tree::CapturedTree;
     use super::*;
+
+    /// Files with another content than the board's.
+    type Change<'a> = &'a [(&'a str, &'a str)];
 
     struct Everything;
     struct Nothing;
@@ -294,7 +303,7 @@ mod tests {
     fn each_trouble_is_found() {
         let node = "/sys/class/devfreq/17000000.gpu";
         let zone = "/sys/class/thermal/thermal_zone0/temp";
-        let cases: [(&[(&str, &str)], &str, Severity); 5] = [
+        let cases: [(Change<'_>, &str, Severity); 5] = [
             (&[(&format!("{node}/min_freq"), "612000000")], "GPU range", Severity::Warning),
             (&[(&format!("{node}/max_freq"), "500000000")], "GPU range", Severity::Warning),
             (&[(&format!("{node}/available_frequencies"), "")], "GPU clocks", Severity::Fault),

@@ -16,8 +16,8 @@ pub fn number_of(tree: &dyn FileTree, name: &str) -> Option<u32> {
         Some(word.trim_end_matches('>').to_owned())
     };
     let models = text.lines().map(str::trim).filter(|line| line.starts_with('<') && line.contains("POWER_MODEL"));
-    let named = models.filter(|line| value(line, "NAME=").as_deref() == Some(name));
-    named.filter_map(|line| value(line, "ID=")?.parse().ok()).next()
+    let mut named = models.filter(|line| value(line, "NAME=").as_deref() == Some(name));
+    named.find_map(|line| value(line, "ID=")?.parse().ok())
 }
 
 /// GPU bounds of a power mode, hertz. `None` where the mode sets none (`0`, `-1`).

@@ -121,7 +121,8 @@ fn give_back_gpu(tree: &dyn FileTree, gpu: &GpuRange, restored: &mut Restored) {
         let now = integer(tree, &knob.path).map(i64::unsigned_abs);
         now.is_ok_and(|now| knob.number().is_some_and(|saved| near(saved, now)))
     };
-    if !failed && !(reads_back(&gpu.min) && reads_back(&gpu.max)) {
+    let in_force = reads_back(&gpu.min) && reads_back(&gpu.max);
+    if !failed && !in_force {
         restored.notes.push(format!(
             "the GPU's range {}..{} is given back, but the board caps it now (heat, power mode)",
             gpu.min.text.trim(),

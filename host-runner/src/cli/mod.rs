@@ -43,7 +43,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     Train(train::Arguments),
     Freeze(freeze::Arguments),
     Eval(eval::Arguments),

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Far more than a scripted board takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a stuck board is waited for.
 const SHORT: Duration = Duration::from_millis(20);

@@ -9,6 +9,8 @@ use host_runner::board::tree::TreeError;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// A temperature that is known.
+#[expect(clippy::unnecessary_wraps, reason = "as the thermometer says it")]
 const fn degrees(degrees: i16) -> Option<MilliCelsius> {
     Some(MilliCelsius::from_degrees(degrees))
 }

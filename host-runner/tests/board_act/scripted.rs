@@ -117,7 +117,7 @@ impl State {
         if path.ends_with("pwm1") && !text.trim().parse::<u32>().is_ok_and(|pwm| pwm <= 255) {
             return Err(INVALID);
         }
-        *self.files.get_mut(path).ok_or(TreeError::NotFound)? = text.to_owned();
+        text.clone_into(self.files.get_mut(path).ok_or(TreeError::NotFound)?);
         Ok(())
     }
 

@@ -235,7 +235,7 @@ impl Board for Jetson<'_> {
         self.poorly_covered += u64::from(whole.covered_share() < COVERAGE);
         let energy = whole.of_window(0.0).unwrap_or_default();
         // A batch between two samples has the mean power of the turn.
-        let share = |of: u64, among: u64| if among == 0 { 0 } else { energy.0.saturating_mul(of) / among };
+        let share = |of: u64, among: u64| energy.0.saturating_mul(of).checked_div(among).unwrap_or(0);
         let of_turn = || MicroJoules(share(active.window_us, whole.window_us));
         let active_energy = active.of_window(COVERAGE).unwrap_or_else(|_| of_turn()).min(energy);
         self.turn = Turn { since: end, ..Turn::default() };

@@ -63,20 +63,18 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
 }
 
 fn describe(findings: &[Finding], faults: usize) -> String {
-    let mut text = String::new();
-    for finding in findings {
+    let line = |finding: &Finding| {
         let mark = match finding.severity {
             Severity::Good => "  ok  ",
             Severity::Warning => " warn ",
             Severity::Fault => "FAULT ",
         };
-        text += &format!("{mark} {}: {}\n", finding.check, finding.says);
-        if let Some(mend) = &finding.mend {
-            text += &format!("        -> {mend}\n");
+        let mend = finding.mend.as_ref().map_or_else(String::new, |mend| format!("        -> {mend}\n"));
+        format!("{mark} {}: {}\n{mend}", finding.check, finding.says)
+    };
+    findings.iter().map(line).collect::<Vec<_>>().concat()
+        + match faults {
+            0 => "a run can control this board",
+            _ => "a run cannot control this board until the faults are mended",
         }
-    }
-    text + match faults {
-        0 => "a run can control this board",
-        _ => "a run cannot control this board until the faults are mended",
-    }
 }

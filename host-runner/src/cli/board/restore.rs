@@ -72,7 +72,7 @@ fn report(restored: Option<&Restored>, arguments: &Arguments, format: Format) ->
                 Some(restored) => format!("{} files given back", restored.written.len()),
             };
             for (kind, line) in lines {
-                text += &format!("\n{kind}: {line}");
+                text.extend(["\n", kind, ": ", line.as_str()]);
             }
             if !complete {
                 text += "\nthe state is kept for another try";

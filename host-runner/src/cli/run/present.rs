@@ -106,27 +106,24 @@ impl Job<'_> {
             if results.len() <= COLUMNS { summary_table(corner, results) } else { comparison_table(corner, results) };
         text += &table.to_string();
         text.extend(results.iter().filter_map(replaced));
-        text += &match &self.real {
-            None => "\nall but the decision times: simulated board. ".to_owned(),
-            Some(real) => format!("{}\nenergy: rails {}. ", happened(results), real.rails()),
+        let origin = match &self.real {
+            None => "\nall but the decision times: simulated board".to_owned(),
+            Some(real) => format!("{}\nenergy: rails {}", happened(results), real.rails()),
         };
-        text += "record and figure: ";
-        text + &options.out.display().to_string()
+        text.extend([&origin, ". record and figure: ", &options.out.display().to_string()]);
+        text
     }
 }
 
 /// What went otherwise than wished on a real board.
 fn happened(results: &[Run]) -> String {
-    let mut text = String::new();
-    for Run { governor, incidents, .. } in results {
-        let Some(Ok(serde_json::Value::Object(counts))) = incidents.map(serde_json::to_value) else { continue };
+    let line = |Run { governor, incidents, .. }: &Run| {
+        let Some(Ok(serde_json::Value::Object(counts))) = incidents.map(serde_json::to_value) else { return None };
         let counted = counts.iter().filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0));
         let list: Vec<String> = counted.map(|(what, count)| format!("{} {count}", what.replace('_', " "))).collect();
-        if !list.is_empty() {
-            text += &format!("\n{governor}: {}", list.join(", "));
-        }
-    }
-    text
+        (!list.is_empty()).then(|| format!("\n{governor}: {}", list.join(", ")))
+    };
+    results.iter().filter_map(line).collect()
 }
 
 /// Says that a governor lost against the static setting.

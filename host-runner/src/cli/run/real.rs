@@ -7,6 +7,7 @@ use crate::board::actuator::clock::{GpuClock, Range};
 use crate::board::actuator::fan::FanControl;
 use crate::board::discover::Found;
 use crate::board::discover::gpu::Gpu;
+use crate::board::discover::thermal::Thermal;
 use crate::board::fan_curve::FanCurve;
 use crate::board::fit::fit;
 use crate::board::jetson::{Jetson, Parts, Watch};
@@ -100,13 +101,13 @@ impl RealBoard {
             note("an earlier run was killed, or `fan on` was in force: the board was given back first");
         }
         let session = Arc::new(session);
+        let guardian = options.apply.then(|| guard(place)).transpose()?;
         if let Some(mode) = &options.allow_nvpmodel {
             anyhow::ensure!(options.apply, "--allow-nvpmodel changes the board; it needs --apply");
             session.change_power_mode(&found, mode)?;
         }
         let range = session.range().context("the GPU has no clock range")?;
         let allowed = range.allowed(&gpu.frequencies_hz);
-        let guardian = options.apply.then(|| guard(place)).transpose()?;
         if options.apply {
             note("clocks and fan are ours until the end of the run; `energyllm board restore` gives them back");
         } else {
@@ -183,7 +184,7 @@ impl RealBoard {
         let cap = cap_of(&self.found, &self.gpu);
         let clock = GpuClock::new(gate(), &self.gpu.devfreq, &self.gpu.frequencies_hz, self.allowed, cap)?;
         let lowest_hz = clock.entry(0);
-        let soft_limit = self.found.thermal.as_ref().ok().and_then(|thermal| thermal.soft_limit()).unwrap_or(limit);
+        let soft_limit = self.found.thermal.as_ref().ok().and_then(Thermal::soft_limit).unwrap_or(limit);
         let curve = FanCurve::of_board(self.tree.as_ref());
         let baseline = self.session.baseline();
         let fan = FanControl::new(gate(), Arc::clone(self.session.services()), &baseline, curve, soft_limit.min(limit));

@@ -155,16 +155,17 @@ impl Plot<'_> {
         let heat = self.panel.layers.iter().any(|layer| matches!(layer.shape, Shape::Heat { .. }));
         // A tick holds a place of the scale, not a value: it is mapped as it is.
         let share = |tick: f64, (low, high): (f64, f64)| (tick - low) / (high - low);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a handful")]
-        let every = (14.0 * y_ticks.len() as f64 / (bottom - top)).ceil().max(1.0) as usize;
-        for (number, (tick, label)) in y_ticks.iter().enumerate() {
+        let mut free_below = f64::INFINITY;
+        for (tick, label) in y_ticks {
             let y = bottom - share(*tick, self.y_span) * (bottom - top);
             if !heat {
                 inks.push(Ink::Path { points: vec![(left, y), (right, y)], colour: MESH, width: 1 });
             }
-            if number.is_multiple_of(every) {
+            // Ticks rise; a label that would touch the one below it is left out.
+            if y < free_below {
                 let label = fitting(label, SMALL, WIDEST_LABEL);
                 inks.push(text((left - 6.0, y), &label, SMALL, INK, Align::End));
+                free_below = y - 12.5;
             }
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a handful")]

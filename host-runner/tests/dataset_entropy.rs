@@ -42,7 +42,7 @@ fn compare(name: &str, published: &[(u32, f64, f64)]) {
 #[test]
 fn counts_and_means_are_those_of_the_published_files() {
     let on = [
-        (4, 1.0, 3.14),
+        (4, 1.0, 3.1),
         (6, 1.0, 2.51),
         (8, 8.0, 2.33),
         (10, 86.0, 1.96),

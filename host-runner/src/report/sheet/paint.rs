@@ -196,11 +196,11 @@ impl Plot<'_> {
         let style = Style::of(layer.style);
         let mark = |at: Place, radius: f64, colour| Ink::Mark { at, marker: style.marker, radius, colour };
         match &layer.shape {
-            Shape::Line(points) => self.line(&self.places(points), style, inks),
-            Shape::Steps(points) => self.line(&self.places(&stairs(points)), style, inks),
+            Shape::Line(points) => line(&self.places(points), style, inks),
+            Shape::Steps(points) => line(&self.places(&stairs(points)), style, inks),
             Shape::Marked(points) => {
                 let places = self.places(points);
-                self.line(&places, style, inks);
+                line(&places, style, inks);
                 inks.extend(places.into_iter().map(|at| mark(at, 4.0, style.colour)));
             }
             Shape::Pale(points) => {
@@ -224,12 +224,6 @@ impl Plot<'_> {
                 }
             }
         }
-    }
-
-    fn line(&self, places: &[Place], style: Style, inks: &mut Vec<Ink>) {
-        let pieces = dashed(&thinned(places.to_vec()), style.dashes);
-        let pieces = pieces.into_iter().filter(|points| points.len() > 1);
-        inks.extend(pieces.map(|points| Ink::Path { points, colour: style.colour, width: 2 }));
     }
 
     fn shaded(&self, points: &[(f64, f64, f64)], label: &str, inks: &mut Vec<Ink>) {
@@ -349,6 +343,12 @@ impl Plot<'_> {
             inks.push(text(at, name, SMALL, GREY, align));
         }
     }
+}
+
+fn line(places: &[Place], style: Style, inks: &mut Vec<Ink>) {
+    let pieces = dashed(&thinned(places.to_vec()), style.dashes);
+    let pieces = pieces.into_iter().filter(|points| points.len() > 1);
+    inks.extend(pieces.map(|points| Ink::Path { points, colour: style.colour, width: 2 }));
 }
 
 /// A text.

@@ -301,26 +301,27 @@ fn parquet(path: &Path, taking: &mut Taking) -> Result<(), ConvertError> {
     let mut field = None;
     for row in reader.get_row_iter(None).map_err(broken)? {
         let row = Field::Group(row.map_err(broken)?);
-        let field = match &field {
-            Some(field) => field,
-            None => {
-                let Field::Group(columns) = &row else { continue };
-                let there: Vec<&str> = columns.get_column_iter().map(|(name, _)| name.as_str()).collect();
-                let is_text = |name: &str| {
-                    member(&row, name)
-                        .is_some_and(|found| matches!(found, Field::Str(_) | Field::ListInternal(_) | Field::Null))
-                };
-                &*field.insert(taking.field(path, &there.join(", "), is_text)?)
-            }
-        };
+        if field.is_none() {
+            field = Some(taking.field(path, &names_of(&row), |name| holds_text(&row, name))?);
+        }
         let text = |name: &str| member(&row, name).and_then(text_of);
         let answer = taking.wanted.answer.as_deref().and_then(text);
-        taking.take(text(field), answer);
+        taking.take(field.as_deref().and_then(text), answer);
         if taking.is_full() {
             break;
         }
     }
     Ok(())
+}
+
+fn names_of(row: &Field) -> String {
+    let Field::Group(columns) = row else { return String::new() };
+    columns.get_column_iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// A field without a value may hold text in other rows.
+fn holds_text(row: &Field, name: &str) -> bool {
+    member(row, name).is_some_and(|found| matches!(found, Field::Str(_) | Field::ListInternal(_) | Field::Null))
 }
 
 fn member<'a>(row: &'a Field, field: &str) -> Option<&'a Field> {

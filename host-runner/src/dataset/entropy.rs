@@ -285,7 +285,8 @@ mod tests {
 
     #[test]
     fn one_seed_gives_one_file_and_says_what_is_synthetic() {
-        let rows: String = (0..200).map(|i| format!("{},{},{}\n", 60 + i % 40, 4 + i % 5, 1 + i % 32)).collect();
+        let rows: Vec<String> = (0..200).map(|i| format!("{},{},{}\n", 60 + i % 40, 4 + i % 5, 1 + i % 32)).collect();
+        let rows = rows.concat();
         let (_folder, path) = written(&format!("temperature,latency,effective_batch_size\n{rows}"));
         let (one, two) = (synthesize(&path, 42, false).unwrap(), synthesize(&path, 42, false).unwrap());
         assert_eq!(one, two);

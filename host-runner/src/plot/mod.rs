@@ -226,8 +226,8 @@ mod tests {
     fn files() -> Vec<(Kind, Table)> {
         let methods: &[&str] = &["inference", "frozen policy", "learning policy", "grid search"];
         let parts = ["inference", "gap", "telemetry", "observation", "decision", "sampling", "update", "actuation"];
-        let parts: String = parts.iter().map(|part| format!(",{part}_time_sec,{part}_energy_j")).collect();
-        let overhead = format!("method,total_time_sec,overhead_percentage,total_energy_j,control_per_eval_ms{parts}");
+        let parts = parts.map(|part| format!("{part}_time_sec,{part}_energy_j")).join(",");
+        let overhead = format!("method,total_time_sec,overhead_percentage,total_energy_j,control_per_eval_ms,{parts}");
         let early = "step,episode,entropy,latency,num_layers,temperature,reward,entropy_penalty,prefill_freq,decode_freq,\
                      batch_size,per_token_latency,decode_latency,max_temp";
         let grid = "prefill_freq_bin,decode_freq_bin,effective_batch_size,energy,latency,num_prompt_tokens,\

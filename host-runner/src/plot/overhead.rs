@@ -5,8 +5,11 @@ use crate::report::sheet::Sheet;
 use crate::report::sheet::axis::Axis;
 use crate::report::sheet::panel::{Panel, Shape};
 
+/// Name and columns of a part.
+type Names = (&'static str, &'static str, &'static str);
+
 /// Parts of a method's time: name, column of its seconds, column of its joules.
-const PARTS: [(&str, &str, &str); 9] = [
+const PARTS: [Names; 9] = [
     ("inference", "inference_time_sec", "inference_energy_j"),
     ("gap", "gap_time_sec", "gap_energy_j"),
     ("telemetry", "telemetry_time_sec", "telemetry_energy_j"),
@@ -23,7 +26,7 @@ const PARTS: [(&str, &str, &str); 9] = [
 pub fn sheet(table: &Table) -> Sheet {
     let methods = table.text("method").unwrap_or_default();
     let names: Vec<String> = PARTS.iter().map(|(name, _, _)| (*name).to_owned()).collect();
-    let parts = |title: &str, unit: &str, value: &dyn Fn(usize, &(&str, &str, &str)) -> f64| {
+    let parts = |title: &str, unit: &str, value: &dyn Fn(usize, &Names) -> f64| {
         let mut panel = Panel::new(title, Axis::names("", names.clone()), Axis::log(unit));
         for (row, method) in methods.iter().enumerate() {
             let bars = (0u32..).map(f64::from).zip(&PARTS).map(|(place, part)| (place, value(row, part), f64::NAN));

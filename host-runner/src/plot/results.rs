@@ -99,7 +99,7 @@ impl Episodes {
         let constant = numbers.windows(2).all(|pair| (pair[0] - pair[1]).abs() < 0.5);
         let mut episodes: Vec<(f64, Vec<usize>)> = Vec::new();
         for row in 0..table.rows() {
-            let number = if constant { row as f64 } else { numbers[row] };
+            let number = if constant { row as f64 } else { numbers.get(row).copied().unwrap_or(f64::NAN) };
             match episodes.last_mut() {
                 Some((last, rows)) if (*last - number).abs() < 0.5 => rows.push(row),
                 _ => episodes.push((number, vec![row])),

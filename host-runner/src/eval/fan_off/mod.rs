@@ -228,7 +228,7 @@ impl<'a> Who<'a> {
                 let setting = actions.setting(decision.applied)?;
                 rig.set_fan(setting.fan_pwm);
                 if decision.hold {
-                    controller.settle(rig.measurement_of_hold());
+                    controller.settle(Rig::measurement_of_hold());
                     return None;
                 }
                 Some((decision.applied, setting, format!("{:?}", decision.reason)))

@@ -101,6 +101,7 @@ pub struct Rig<'a> {
 
 impl<'a> Rig<'a> {
     /// A board that has waited for its warm-up with the fan at full duty.
+    #[must_use]
     pub fn new(setup: &'a Setup) -> Self {
         let plant = Plant::new(&setup.profile, setup.conditions);
         let nothing = Interval::empty(plant.temperature_c());
@@ -122,6 +123,7 @@ impl<'a> Rig<'a> {
     }
 
     /// The board's clock.
+    #[must_use]
     pub fn now(&self) -> Instant {
         Instant::from_micros(micros(self.plant.elapsed_s()))
     }
@@ -150,6 +152,7 @@ impl<'a> Rig<'a> {
     }
 
     /// The board has shut itself down.
+    #[must_use]
     pub fn is_off(&self) -> bool {
         self.plant.is_off()
     }
@@ -161,12 +164,13 @@ impl<'a> Rig<'a> {
     }
 
     /// What a hold that is about to come will have been.
-    #[expect(clippy::unused_self, reason = "a question to the board")]
-    pub fn measurement_of_hold(&self) -> Measurement {
+    #[must_use]
+    pub fn measurement_of_hold() -> Measurement {
         Measurement { idle: Duration::from_micros(micros(HOLD_S)), ..Measurement::default() }
     }
 
     /// What the last batch cost, for a controller.
+    #[must_use]
     pub fn measurement(&self) -> Measurement {
         self.last
     }
@@ -238,6 +242,7 @@ impl<'a> Rig<'a> {
     }
 
     /// The trace and the sums.
+    #[must_use]
     pub fn finish(self) -> (Vec<Sample>, Interval) {
         (self.samples, self.whole)
     }

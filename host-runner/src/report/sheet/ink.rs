@@ -220,7 +220,7 @@ mod tests {
         let length = |piece: &Vec<Place>| -> f64 {
             piece.windows(2).map(|pair| (pair[1].0 - pair[0].0).hypot(pair[1].1 - pair[0].1)).sum()
         };
-        assert_eq!(pieces.iter().map(length).map(|l| l.round()).collect::<Vec<_>>(), [6.0, 6.0, 4.0]);
+        assert_eq!(pieces.iter().map(length).map(f64::round).collect::<Vec<_>>(), [6.0, 6.0, 4.0]);
         assert_eq!(pieces[1], [(8.0, 0.0), (10.0, 0.0), (10.0, 4.0)]);
         assert_eq!(dashed(&[(0.0, 0.0), (1.0, 1.0)], &[]), [vec![(0.0, 0.0), (1.0, 1.0)]]);
     }

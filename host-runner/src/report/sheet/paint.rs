@@ -155,16 +155,17 @@ impl Plot<'_> {
         let heat = self.panel.layers.iter().any(|layer| matches!(layer.shape, Shape::Heat { .. }));
         // A tick holds a place of the scale, not a value: it is mapped as it is.
         let share = |tick: f64, (low, high): (f64, f64)| (tick - low) / (high - low);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a handful")]
-        let every = (14.0 * y_ticks.len() as f64 / (bottom - top)).ceil().max(1.0) as usize;
-        for (number, (tick, label)) in y_ticks.iter().enumerate() {
+        let mut free_below = f64::INFINITY;
+        for (tick, label) in y_ticks {
             let y = bottom - share(*tick, self.y_span) * (bottom - top);
             if !heat {
                 inks.push(Ink::Path { points: vec![(left, y), (right, y)], colour: MESH, width: 1 });
             }
-            if number.is_multiple_of(every) {
+            // Ticks rise; a label that would touch the one below it is left out.
+            if y < free_below {
                 let label = fitting(label, SMALL, WIDEST_LABEL);
                 inks.push(text((left - 6.0, y), &label, SMALL, INK, Align::End));
+                free_below = y - 12.5;
             }
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a handful")]
@@ -195,11 +196,11 @@ impl Plot<'_> {
         let style = Style::of(layer.style);
         let mark = |at: Place, radius: f64, colour| Ink::Mark { at, marker: style.marker, radius, colour };
         match &layer.shape {
-            Shape::Line(points) => self.line(&self.places(points), style, inks),
-            Shape::Steps(points) => self.line(&self.places(&stairs(points)), style, inks),
+            Shape::Line(points) => line(&self.places(points), style, inks),
+            Shape::Steps(points) => line(&self.places(&stairs(points)), style, inks),
             Shape::Marked(points) => {
                 let places = self.places(points);
-                self.line(&places, style, inks);
+                line(&places, style, inks);
                 inks.extend(places.into_iter().map(|at| mark(at, 4.0, style.colour)));
             }
             Shape::Pale(points) => {
@@ -223,12 +224,6 @@ impl Plot<'_> {
                 }
             }
         }
-    }
-
-    fn line(&self, places: &[Place], style: Style, inks: &mut Vec<Ink>) {
-        let pieces = dashed(&thinned(places.to_vec()), style.dashes);
-        let pieces = pieces.into_iter().filter(|points| points.len() > 1);
-        inks.extend(pieces.map(|points| Ink::Path { points, colour: style.colour, width: 2 }));
     }
 
     fn shaded(&self, points: &[(f64, f64, f64)], label: &str, inks: &mut Vec<Ink>) {
@@ -348,6 +343,12 @@ impl Plot<'_> {
             inks.push(text(at, name, SMALL, GREY, align));
         }
     }
+}
+
+fn line(places: &[Place], style: Style, inks: &mut Vec<Ink>) {
+    let pieces = dashed(&thinned(places.to_vec()), style.dashes);
+    let pieces = pieces.into_iter().filter(|points| points.len() > 1);
+    inks.extend(pieces.map(|points| Ink::Path { points, colour: style.colour, width: 2 }));
 }
 
 /// A text.

@@ -133,7 +133,7 @@ impl Panel {
     /// Saying this where there is no data.
     #[must_use]
     pub fn or(mut self, without_data: &str) -> Self {
-        self.without_data = without_data.to_owned();
+        without_data.clone_into(&mut self.without_data);
         self
     }
 

@@ -28,12 +28,14 @@
 //!
 //! | module | role |
 //! |---|---|
+//! | [`buffer`] | bytes that come while the application is busy |
 //! | [`ports`] | what a board brings |
 //! | [`safety`] | whether the host is trusted |
 //! | [`storage`] | two slots for policy images |
 //! | [`log`] | what has happened |
 
 mod answer;
+pub mod buffer;
 mod engine;
 pub mod log;
 mod outbox;

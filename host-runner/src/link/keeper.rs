@@ -122,7 +122,7 @@ struct Known {
 
 enum Connection {
     /// The firmware knows everything in the journal.
-    Up(Session),
+    Up(Box<Session>),
     /// It is not there. `None`: it has to begin from nothing.
     Down { known: Option<Known> },
     /// It is not wanted any more.
@@ -159,7 +159,7 @@ impl Keeper {
         let mut session = Session::open(opener()?)?;
         assign(&mut session, &assignment)?;
         let state = State {
-            connection: Connection::Up(session),
+            connection: Connection::Up(Box::new(session)),
             journal: Vec::new(),
             events: Vec::new(),
             report: LinkReport::default(),
@@ -176,6 +176,7 @@ impl Keeper {
     }
 
     /// Tells the firmware half a turn. Its answer, when it is there and agrees with the host's own.
+    #[must_use]
     pub fn tell(&self, half: Half) -> Option<Reply> {
         let longest_batch = self.shared.assignment.longest_batch;
         let mut state = self.shared.lock();
@@ -426,7 +427,7 @@ impl Shared {
             return Some(session);
         }
         let turns_told = (place.halves - from).div_ceil(2);
-        state.connection = Connection::Up(session);
+        state.connection = Connection::Up(Box::new(session));
         state.events.push(LinkEvent::Returned { turns_told });
         None
     }

@@ -40,14 +40,14 @@ pub fn main() -> ExitCode {
         ["--listen", address] => match Tcp::listen(address) {
             Ok((port, address)) => {
                 tell(&format!("listening on tcp:{address}"));
-                serve(port, |_| false)
+                serve(port, |_| false);
             }
             Err(error) => return fail(&format!("cannot listen on {address}: {error}; give HOST:PORT")),
         },
         ["--pty"] => match Pty::open() {
             Ok((port, path)) => {
                 tell(&format!("listening on serial:{path}"));
-                serve(port, |_| false)
+                serve(port, |_| false);
             }
             Err(error) => return fail(&format!("there is no pseudo-terminal: {error}")),
         },

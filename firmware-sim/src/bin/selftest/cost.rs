@@ -2,7 +2,7 @@
 //! neither cycles nor time, and stack.
 
 use crate::counter::{Counter, INSTRUCTIONS_PER_TICK};
-use crate::{Failure, IMAGE, SEED, closed_loop, stack};
+use crate::{Failure, IMAGE, SEED, closed_loop, loop_turn, stack};
 use controller_core::control::Controller;
 use controller_core::governor::Learned;
 use controller_core::policy::{Policy, PolicyImage};
@@ -13,7 +13,7 @@ use core::hint::black_box;
 use firmware_sim::digest::draw_observation;
 use firmware_sim::synthetic::{Room, Shape, Turn, fallback, reward};
 
-const SAMPLES: usize = 10_000;
+pub const SAMPLES: usize = 10_000;
 
 /// Prints the cost of the shipped policy and of the synthetic ones, then the stack they take.
 pub fn report(out: &mut impl fmt::Write) -> Result<(), Failure> {
@@ -25,6 +25,7 @@ pub fn report(out: &mut impl fmt::Write) -> Result<(), Failure> {
         let image = room.image(shape, SEED).map_err(Failure::Synthetic)?;
         costs(&counter, shape.name(), image, out)?;
     }
+    loop_turn::report(&counter, out)?;
     let mut outcome = Ok(());
     let bytes = stack::used_by(|| outcome = boot_and_turns());
     outcome?;
@@ -88,13 +89,13 @@ fn boot_and_turns() -> Result<(), Failure> {
 }
 
 /// Median and worst of [`SAMPLES`] counts.
-struct Spread {
+pub struct Spread {
     median: u32,
     worst: u32,
 }
 
 impl Spread {
-    fn of(counts: &mut [u32; SAMPLES]) -> Self {
+    pub fn of(counts: &mut [u32; SAMPLES]) -> Self {
         counts.sort_unstable();
         Self { median: counts[SAMPLES / 2], worst: counts[SAMPLES - 1] }
     }

@@ -11,6 +11,8 @@ mod counter;
 #[cfg(not(target_os = "none"))]
 mod host;
 #[cfg(target_os = "none")]
+mod loop_turn;
+#[cfg(target_os = "none")]
 #[expect(unsafe_code, reason = "the unused part of the stack has no other name than its addresses")]
 mod stack;
 #[cfg(target_os = "none")]
@@ -61,6 +63,9 @@ enum Failure {
     /// A policy made up for measuring is refused.
     #[cfg(target_os = "none")]
     Synthetic(controller_core::policy::EncodeError),
+    /// The firmware's application does not answer as it should.
+    #[cfg(target_os = "none")]
+    Firmware,
     /// Somebody else has the system timer.
     #[cfg(target_os = "none")]
     Timer,
@@ -75,6 +80,8 @@ impl fmt::Display for Failure {
             Self::Output => write!(f, "the output cannot be written"),
             #[cfg(target_os = "none")]
             Self::Synthetic(error) => write!(f, "a policy made up for measuring: {error}"),
+            #[cfg(target_os = "none")]
+            Self::Firmware => write!(f, "the firmware's application does not answer as it should"),
             #[cfg(target_os = "none")]
             Self::Timer => write!(f, "the system timer is already in use, so nothing can be counted"),
         }

@@ -29,10 +29,10 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
             object.print()?;
         }
         Format::Text => {
-            let mut table = Table::new(["event", "at, s", "what"]);
+            let mut table = Table::new(["what happened", "number", "at, s"]);
             for Event { number, uptime_ms, kind } in &events {
                 let at = format!("{:.3}", f64::from(*uptime_ms) / 1000.0);
-                table.row([number.to_string(), at, sentence(kind)]);
+                table.row([sentence(kind), number.to_string(), at]);
             }
             print(&format!("{}\n\n{table}", introduce(session.identity())))?;
         }

@@ -89,7 +89,7 @@ fn once(wire: impl Wire + 'static) -> Opener {
 fn a_line_that_harms_every_tenth_frame_changes_nothing() {
     for seed in 0..4 {
         let wire = Faulty::new(InProcess::default(), seed, 100);
-        let mut firmware = Firmware::start(once(wire), assignment(Duration::from_secs(600)), own()).unwrap();
+        let mut firmware = Firmware::start(once(wire), assignment(Duration::from_mins(10)), own()).unwrap();
         assert_eq!(play(&mut firmware, seed, 500), expected(seed, 500));
         let LinkReport { by_firmware, by_host, lost, traffic, .. } = firmware.report();
         assert_eq!((by_firmware, by_host, lost, traffic.round_trips), (500, 0, 0, 1000), "seed {seed}");
@@ -144,7 +144,7 @@ impl Wire for Breaking {
 #[test]
 fn a_run_goes_on_without_its_firmware_and_takes_it_back() {
     const TURNS: u32 = 400;
-    let mut firmware = Firmware::start(Breaking::opener(), assignment(Duration::from_secs(600)), own()).unwrap();
+    let mut firmware = Firmware::start(Breaking::opener(), assignment(Duration::from_mins(10)), own()).unwrap();
     let mut rng = Pcg32::new(3);
     let mut events = Vec::new();
     let mut alone = 0;
@@ -184,7 +184,7 @@ fn a_firmware_that_cannot_be_had_is_an_error_at_once() {
             Ok(Duration::from_millis(20))
         }
     }
-    let start = |opener| Firmware::start(opener, assignment(Duration::from_secs(60)), own()).err().unwrap();
+    let start = |opener| Firmware::start(opener, assignment(Duration::from_mins(1)), own()).err().unwrap();
     assert!(matches!(start(Box::new(|| Err(io::ErrorKind::NotFound.into()))), LinkError::Line(_)));
     assert!(matches!(start(once(Nobody)), LinkError::Silent));
 }

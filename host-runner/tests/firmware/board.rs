@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 /// Longer than anything here takes, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -126,8 +126,8 @@ fn controller() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let build = ["build", "--release", "--quiet", "-p", "firmware-sim", "--bin", "controller"];
-        let built = Command::new(env!("CARGO")).current_dir(workspace()).args(build).status().unwrap();
-        assert!(built.success(), "cargo {build:?}");
+        let status = Command::new(env!("CARGO")).current_dir(workspace()).args(build).status().unwrap();
+        assert!(status.success(), "cargo {build:?}");
         Path::new(env!("CARGO_BIN_EXE_energyllm")).with_file_name("controller")
     })
 }

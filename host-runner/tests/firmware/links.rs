@@ -142,7 +142,7 @@ fn heartbeats_bridge_a_long_batch_and_do_not_vouch_for_a_loop_that_hangs() {
 fn a_reset_microcontroller_is_told_the_whole_run() {
     let board = Board::on_tcp();
     let address = board.link.strip_prefix("tcp:").unwrap().to_owned();
-    let mut firmware = firmware(&board, Duration::from_secs(60));
+    let mut firmware = firmware(&board, Duration::from_mins(1));
     for number in 1..=20 {
         let (turn, telemetry) = turn(number);
         firmware.step(turn.now, &telemetry).unwrap();

@@ -161,7 +161,11 @@ impl<G: Governor> Controller<G> {
         actions.check().map_err(ControllerError::Actions)?;
         let supervisor = Supervisor::new(limits).map_err(ControllerError::Limits)?;
         reward.check().map_err(ControllerError::Reward)?;
-        Ok(Self { governor, actions, supervisor, reward, observer: Observer::default(), turn: None, sequence: 0 })
+        let observer = match &reward {
+            RewardRule::Service(service) => Observer::with_response_limit(service.response_limit),
+            _ => Observer::default(),
+        };
+        Ok(Self { governor, actions, supervisor, reward, observer, turn: None, sequence: 0 })
     }
 
     /// The same with a static setting that the governor must never be worse than. Comparing costs

@@ -49,6 +49,15 @@ pub enum Feature {
     DecodeIndex,
     /// Most requests of the previous batch, as its action had it.
     BatchSize,
+    /// Generated tokens per request, mean over about the last 64 requests, rounded down.
+    AnswerTokens,
+    /// Response that the reward allows, milliseconds per token of a mean answer (see `AnswerTokens`); 0, the strictest,
+    /// where the reward knows no limit.
+    TokenAllowance,
+    /// Longest response of the previous batch, thousandths of what the reward allows.
+    ResponseShare,
+    /// Prefill and decode of the previous batch, thousandths of the response that the reward allows.
+    BatchShare,
 }
 
 wire!(enum Feature {
@@ -65,6 +74,10 @@ wire!(enum Feature {
     10 => PrefillIndex,
     11 => DecodeIndex,
     12 => BatchSize,
+    13 => AnswerTokens,
+    14 => TokenAllowance,
+    15 => ResponseShare,
+    16 => BatchShare,
 });
 
 /// One feature and the values that map to -1 and to 1; values outside saturate.
@@ -151,6 +164,9 @@ pub const SLOPE_TIME_CONSTANT: Duration = Duration::from_secs(30);
 pub struct Observer {
     trend: Option<Trend>,
     previous: Option<Previous>,
+    /// Tokens per answer in 256ths.
+    answer_q8: Option<u32>,
+    response_limit: Duration,
 }
 
 /// Low-pass-filtered temperature; the distance of the present value from it is the slope times
@@ -170,7 +186,19 @@ struct Previous {
     measurement: Measurement,
 }
 
+/// An answer of 20 tokens, until there is one.
+const DEFAULT_ANSWER_Q8: u32 = 20 << 8;
+
+/// Answers that the mean of [`Feature::AnswerTokens`] reaches back to: enough that the lengths of single ones do not show.
+const ANSWERS: u16 = 64;
+
 impl Observer {
+    /// Observes for a reward that allows a response so long.
+    #[must_use]
+    pub fn with_response_limit(limit: Duration) -> Self {
+        Self { response_limit: limit, ..Self::default() }
+    }
+
     /// Takes in a temperature. A sample that is not newer than the last one changes nothing.
     pub fn watch(&mut self, temperature: MilliCelsius, taken_at: Instant) {
         let ucelsius = i64::from(temperature.0) * 1000;
@@ -195,7 +223,17 @@ impl Observer {
         // A hold answers nothing: the last real batch stays the best knowledge of a batch.
         if measurement.requests > 0 {
             self.previous = Some(Previous { action, setting, measurement });
+            self.count_answers(&measurement);
         }
+    }
+
+    /// Moves the mean towards this batch's, the further the more answers it has.
+    fn count_answers(&mut self, measurement: &Measurement) {
+        let requests = u32::from(measurement.requests.max(1));
+        let batch = measurement.generated_tokens.min(u32::MAX >> 8) * 256 / requests;
+        let (mean, weight) = (self.answer_q8.unwrap_or(batch), i64::from(requests.min(u32::from(ANSWERS))));
+        let step = (i64::from(batch) - i64::from(mean)) * weight / i64::from(ANSWERS);
+        self.answer_q8 = u32::try_from(i64::from(mean) + step).ok();
     }
 
     /// Setting and cost of the last batch; `None` before the first.
@@ -240,7 +278,25 @@ impl Observer {
             Feature::PrefillIndex => self.previous.map_or(before_first_batch, |p| i32::from(p.action.prefill)),
             Feature::DecodeIndex => self.previous.map_or(before_first_batch, |p| i32::from(p.action.decode)),
             Feature::BatchSize => self.previous.map_or(before_first_batch, |p| i32::from(p.setting.batch)),
+            Feature::AnswerTokens => self.answer_q8.map_or(before_first_batch, |mean| unsigned(u64::from(mean >> 8))),
+            Feature::TokenAllowance => {
+                let per_answer_q8 = self.response_limit.micros().saturating_mul(256) / 1000;
+                unsigned(per_answer_q8 / u64::from(self.answer_q8.unwrap_or(DEFAULT_ANSWER_Q8).max(1)))
+            }
+            Feature::ResponseShare => {
+                self.previous.map_or(before_first_batch, |p| self.share_of_limit(p.measurement.response))
+            }
+            Feature::BatchShare => self.previous.map_or(before_first_batch, |p| {
+                let Measurement { prefill, decode, .. } = p.measurement;
+                self.share_of_limit(Duration::from_micros(prefill.micros().saturating_add(decode.micros())))
+            }),
         }
+    }
+
+    /// Thousandths of the response limit.
+    fn share_of_limit(&self, time: Duration) -> i32 {
+        let share = time.micros().saturating_mul(1000) / self.response_limit.micros().max(1);
+        i32::try_from(share).unwrap_or(i32::MAX)
     }
 
     /// The observation of a layout.
@@ -318,6 +374,41 @@ mod tests {
         observer.remember(action, Setting { batch: 17, ..SETTING }, answered);
         observer.remember(Action::default(), SETTING, Measurement::default());
         assert_eq!(seen(&observer), [0, ONE, 0, 0]);
+    }
+
+    #[test]
+    fn single_answers_do_not_show_in_their_mean() {
+        use crate::reward::service::tests::SETTING;
+        let range = FeatureRange { feature: Feature::AnswerTokens, low: 0, high: 128 };
+        let mut observer = Observer::default();
+        assert_eq!(observer.raw(&range, &Telemetry::UNKNOWN), 0);
+        let mut answered = |generated_tokens, requests| {
+            let measurement = Measurement { requests, generated_tokens, ..Measurement::default() };
+            observer.remember(Action::default(), SETTING, measurement);
+            observer.raw(&range, &Telemetry::UNKNOWN)
+        };
+        assert_eq!(answered(200, 10), 20, "the first batch is all there is");
+        assert_eq!(answered(100, 1), 21, "one long answer counts a 64th");
+        assert_eq!(answered(6400, 64), 100, "64 answers replace the past");
+        assert_eq!(answered(u32::MAX, 1), 100 + ((1 << 24) - 1 - 100) / 64, "no overflow");
+    }
+
+    #[test]
+    fn the_response_limit_shows_in_proportion() {
+        use crate::reward::service::tests::SETTING;
+        let allowance = FeatureRange { feature: Feature::TokenAllowance, low: 0, high: 200 };
+        let share = |feature| FeatureRange { feature, low: 0, high: 4000 };
+        let ranges = [allowance, share(Feature::ResponseShare), share(Feature::BatchShare)];
+        let raw = |observer: &Observer| ranges.map(|range| observer.raw(&range, &Telemetry::UNKNOWN));
+        assert_eq!(raw(&Observer::default()), [0; 3], "a reward without a limit reads as the strictest");
+        let mut observer = Observer::with_response_limit(Duration::from_micros(1_500_000));
+        assert_eq!(raw(&observer), [75, 0, 0]);
+        let response = Duration::from_micros(3_000_000);
+        let (prefill, decode) = (Duration::from_micros(200_000), Duration::from_secs(1));
+        let answered =
+            Measurement { requests: 2, generated_tokens: 60, prefill, decode, response, ..Measurement::default() };
+        observer.remember(Action::default(), SETTING, answered);
+        assert_eq!(raw(&observer), [50, 2000, 800]);
     }
 
     #[test]

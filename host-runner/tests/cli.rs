@@ -295,6 +295,58 @@ fn impossible_numbers_are_refused() {
     }
 }
 
+/// A run with drafts gives the texts of a run without, and the board is billed for what the model really did.
+#[test]
+fn drafts_keep_the_texts_of_a_run_and_change_its_bill() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, more: &[&str]| {
+        let out = folder.path().join(name);
+        let usual = ["run", "--requests", "60", "--governor", "fixed:7,6,32,16", "--out", out.to_str().unwrap()];
+        let result = output(&[&usual[..], more, &["--json"]].concat());
+        assert_eq!(result.status.code(), Some(0), "{result:?}");
+        let record = std::fs::read_to_string(out.join("record.jsonl")).unwrap();
+        let lines: Vec<Value> = record.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let mut texts: Vec<(u64, String)> = lines
+            .iter()
+            .flat_map(|line| line["answers"].as_array().cloned().unwrap_or_default())
+            .map(|answer| (answer["request"].as_u64().unwrap(), answer["text"].as_str().unwrap().to_owned()))
+            .collect();
+        texts.sort();
+        assert_eq!(texts.len(), 60);
+        (lines, texts, json(&result)["figures"].clone())
+    };
+    let (plain, texts, figures) = run("plain", &[]);
+    assert!(plain[0].get("decoding").is_none() && plain[1].get("decode_work").is_none());
+    let energy = |figures: &Value| figures["active_energy_per_token_j"].as_f64().unwrap();
+    let (drafted, drafted_texts, drafted_figures) = run("drafted", &["--draft", "4"]);
+    assert_eq!(drafted_texts, texts);
+    assert_eq!(drafted[0]["decoding"], "draft 4");
+    let work = &drafted[1]["decode_work"];
+    assert!(work["runs"].as_u64() > work["tokens"].as_u64().map(|tokens| tokens / 32), "{work}");
+    assert!(work["drafted"].as_u64().unwrap() >= work["accepted"].as_u64().unwrap(), "{work}");
+    let share = drafted_figures["accepted_drafts_share"].as_f64().unwrap();
+    assert!((0.5..=1.0).contains(&share), "{share}");
+    // Each token runs all layers once, and half of them again for each draft that was wrong or past the end.
+    let layers = drafted_figures["decode_layers_per_token"].as_f64().unwrap();
+    assert!((16.0..32.0).contains(&layers), "{layers}");
+    assert!((energy(&drafted_figures) - energy(&figures)).abs() > 1e-6, "another bill");
+
+    // `auto` judges by the board's prices: the same run twice is the same record.
+    let (auto, auto_texts, _) = run("auto", &["--draft", "auto"]);
+    assert_eq!(auto_texts, texts);
+    assert_eq!(auto, run("again", &["--draft", "auto"]).0);
+
+    let (gated, _, gated_figures) = run("gated", &["--gate", "0.05"]);
+    assert_eq!(gated[0]["decoding"], "gate 0.05");
+    let layers = gated_figures["decode_layers_per_token"].as_f64().unwrap();
+    assert!((8.0..16.0).contains(&layers), "{layers}");
+    assert!(gated_figures["left_early_share"].as_f64().unwrap() > 0.3);
+
+    refused(&["run", "--draft", "4", "--gate", "0.1"], &["exclude each other"]);
+    refused(&["run", "--draft", "0"], &["1 to 64"]);
+    refused(&["run", "--gate", "-1"], &["0 or more"]);
+}
+
 #[test]
 fn llm_check_proves_the_exits_and_fails_a_model_that_is_not_there() {
     let result = output(&["llm", "check", "--make-random", "--depths", "14-16", "--json"]);

@@ -5,16 +5,23 @@
 mod support;
 
 use host_runner::llm::{
-    Answer, Depth, Drafter, Engine, EngineError, EngineOptions, Gate, Model, Precision, Prompt, Request, Sampling,
-    Speculation, StopReason,
+    Answer, Deeper, Depth, Drafter, Engine, EngineError, EngineOptions, Gate, Model, Pass, Precision, Price, Prompt,
+    Request, Rows, Sampling, Speculation, StopReason,
 };
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use support::{Shape, Zoo, load};
 
-const OPTIONS: EngineOptions =
-    EngineOptions { max_batch: 4, sequence_tokens: 128, prefill_tokens: 64, threads: 1, precision: Precision::Single };
+const OPTIONS: EngineOptions = EngineOptions {
+    max_batch: 4,
+    sequence_tokens: 128,
+    prefill_tokens: 64,
+    threads: 1,
+    precision: Precision::Single,
+    rows: Rows::Together,
+};
 
 static GO_ON: AtomicBool = AtomicBool::new(false);
 
@@ -73,6 +80,69 @@ fn drafts_change_nothing() {
     }
 }
 
+/// Another model drafts: the texts are those of the one that checks, whatever the other one thinks.
+#[test]
+fn drafts_of_another_model_change_nothing() {
+    let zoo = Zoo::new();
+    let shape = Shape { layers: 8, ..Shape::default() };
+    // Half of the same model, and a stranger.
+    let (random, half, stranger) =
+        (zoo.model(&shape, 8), zoo.model(&shape, 4), zoo.model(&Shape { seed: 99, ..shape }, 2));
+    let (tiny, quantized) =
+        (tiny(), load(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny-llama/tiny-llama-q8_0.gguf"))));
+    let mut sampled = questions(&tiny);
+    for request in &mut sampled {
+        request.sampling = Sampling::Nucleus { temperature: 2.0, top_p: 0.95, seed: 7 };
+    }
+    let cases = [
+        (&random, &half, requests(4, 0)),
+        (&random, &stranger, requests(4, 0)),
+        (&tiny, &quantized, questions(&tiny)),
+        (&tiny, &quantized, sampled),
+    ];
+    for (number, (model, small, batch)) in cases.into_iter().enumerate() {
+        let (mut engine, mut small) = (Engine::new(model, &OPTIONS).unwrap(), Engine::new(small, &OPTIONS).unwrap());
+        let expected = plain(&mut engine, &batch);
+        let draft_layers = small.model().n_layer();
+        for draft_tokens in [1, 4, 9] {
+            let mut drafter = Drafter::new(Speculation { draft_layers, draft_tokens, always: true });
+            let prefilled = engine.prefill(&batch, Depth::Full).unwrap();
+            let answers = prefilled.speculate_with(&mut small, &mut drafter, &GO_ON).unwrap().answers;
+            assert_eq!(texts(&answers), texts(&expected), "case {number}, {draft_tokens} drafts");
+            let acceptance = drafter.statistics().acceptance();
+            assert!(number != 2 || acceptance > 0.8, "a copy in 8 bits is nearly always right: {acceptance}");
+        }
+    }
+    // At less than full depth too, and with what does not fit.
+    let (mut engine, mut small) = (Engine::new(&random, &OPTIONS).unwrap(), Engine::new(&half, &OPTIONS).unwrap());
+    let batch = requests(2, 3);
+    let expected = engine.prefill(&batch, Depth::Layers(6)).unwrap().decode(&GO_ON).unwrap().answers;
+    let mut drafter = Drafter::new(Speculation { draft_layers: 2, draft_tokens: 3, always: true });
+    let answers = engine.prefill(&batch, Depth::Layers(6)).unwrap().speculate_with(&mut small, &mut drafter, &GO_ON);
+    assert_eq!(texts(&answers.unwrap().answers), texts(&expected));
+
+    let mut refused = |small: &Model, options: EngineOptions| {
+        let mut small = Engine::new(small, &options).unwrap();
+        let prefilled = engine.prefill(&batch, Depth::Full).unwrap();
+        prefilled.speculate_with(&mut small, &mut drafter, &GO_ON).unwrap_err()
+    };
+    let other = refused(&tiny, OPTIONS);
+    assert!(matches!(other, EngineError::VocabularySize { ours: 259, .. }), "{other}");
+    let smaller = refused(&half, EngineOptions { max_batch: 1, ..OPTIONS });
+    assert!(matches!(smaller, EngineError::DraftEngine { sequences: 4, tokens: 128 }), "{smaller}");
+    let tokens = zoo.path("other-tokens.gguf");
+    let mut file = support::gguf(&Shape { vocab: 300, ..shape }, 2);
+    let at = file.windows(7).position(|window| window == b"word270").unwrap();
+    file[at..at + 7].copy_from_slice(b"other00");
+    std::fs::write(&tokens, file).unwrap();
+    let words = zoo.model(&Shape { vocab: 300, seed: 3, ..shape }, 2);
+    let mut engine = Engine::new(&words, &OPTIONS).unwrap();
+    let mut small = Engine::new(Box::leak(Box::new(load(&tokens))), &OPTIONS).unwrap();
+    let prefilled = engine.prefill(&batch, Depth::Full).unwrap();
+    let renamed = prefilled.speculate_with(&mut small, &mut drafter, &GO_ON).unwrap_err();
+    assert!(matches!(renamed, EngineError::OtherVocabulary { token: 270, .. }), "{renamed}");
+}
+
 /// The sampler draws once for each token, from the same numbers.
 #[test]
 fn drafts_change_no_draw() {
@@ -105,7 +175,29 @@ fn drafting_stops_where_it_does_not_pay() {
     assert!(statistics.plain_steps > 2 * statistics.rounds, "{statistics:?}");
 }
 
-const GATE: Gate = Gate { first: 4, second: None, threshold: 0.0, max_pending: 8 };
+/// By a price, both ways are compared round by round, whatever the clock of this machine says.
+#[test]
+fn a_price_decides_whether_drafting_goes_on() {
+    let model = tiny();
+    let mut engine = Engine::new(&model, &OPTIONS).unwrap();
+    let batch = questions(&model);
+    let expected = plain(&mut engine, &batch);
+    let mut stopped = |price: fn(Pass) -> Duration| {
+        let speculation = Speculation { draft_layers: 8, draft_tokens: 4, always: false };
+        let mut drafter = Drafter::priced(speculation, Price::new(price));
+        for _ in 0..8 {
+            let prefilled = engine.prefill(&batch, Depth::Full).unwrap();
+            assert_eq!(texts(&prefilled.speculate(&mut drafter, &GO_ON).unwrap().answers), texts(&expected));
+        }
+        assert!(drafter.statistics().rounds >= 12, "{:?}", drafter.statistics());
+        drafter.stopped_after()
+    };
+    // A board where launches count, whatever they carry; and one where each token costs, so that a wrong draft is lost.
+    assert_eq!(stopped(|pass| Duration::from_micros(10 * u64::from(pass.layers))), None);
+    assert_eq!(stopped(|pass| Duration::from_micros(u64::from((2 + pass.layers) * pass.tokens))), Some(12));
+}
+
+const GATE: Gate = Gate { first: 4, second: None, threshold: 0.0, max_pending: 8, deeper: Deeper::Resumed };
 
 #[test]
 fn a_closed_gate_is_the_whole_model() {
@@ -131,7 +223,7 @@ fn pending_tokens_are_finished_exactly() {
     for gate in [
         Gate { threshold: 9.0, max_pending: 3, ..GATE },
         Gate { threshold: 4.2, max_pending: 8, ..GATE },
-        Gate { first: 3, second: Some(6), threshold: 4.2, max_pending: 5 },
+        Gate { first: 3, second: Some(6), threshold: 4.2, max_pending: 5, deeper: Deeper::Resumed },
     ] {
         let batch = requests(4, 3);
         let report = engine.prefill(&batch, Depth::Full).unwrap().decode_gated(&gate, &GO_ON).unwrap();
@@ -162,7 +254,7 @@ fn a_gate_saves_layers_and_keeps_answers() {
     let mut engine = Engine::new(&model, &OPTIONS).unwrap();
     let batch = questions(&model);
     let expected = plain(&mut engine, &batch);
-    let gate = Gate { first: 8, second: Some(12), threshold: 0.05, max_pending: 16 };
+    let gate = Gate { first: 8, second: Some(12), threshold: 0.05, max_pending: 16, deeper: Deeper::Resumed };
     let report = engine.prefill(&batch, Depth::Full).unwrap().decode_gated(&gate, &GO_ON).unwrap();
     assert_eq!(texts(&report.decode.answers), texts(&expected));
     assert!(report.mean_layers() < 14.0, "{report:?}");
@@ -178,7 +270,8 @@ fn what_cannot_be_drafted_or_gated_is_refused() {
         let mut drafter = Drafter::new(Speculation { draft_layers, draft_tokens, always: true });
         engine.prefill(&batch, depth).unwrap().speculate(&mut drafter, &GO_ON).unwrap_err()
     };
-    assert!(matches!(speculate(4, 2, Depth::Layers(5)), EngineError::NeedsFullDepth { layers: 5 }));
+    // All the layers that read the prompt check, and they must be more.
+    assert!(matches!(speculate(4, 2, Depth::Layers(4)), EngineError::PartialDepth { asked: 4, limit: 3, .. }));
     for draft_layers in [0, 8, 9] {
         assert!(matches!(speculate(draft_layers, 2, Depth::Full), EngineError::PartialDepth { .. }));
     }
@@ -197,6 +290,86 @@ fn what_cannot_be_drafted_or_gated_is_refused() {
         assert!(matches!(gated(Gate { threshold, ..GATE }), EngineError::Threshold { .. }));
     }
     assert!(matches!(gated(Gate { max_pending: 64, ..GATE }), EngineError::RunLimit { limit: 63, .. }));
+}
+
+/// Approximate keys and values: nothing waits, the layers above are run for the unsure alone, and the text stays close.
+#[test]
+fn propagation_saves_the_layers_that_exactness_pays_for() {
+    let model = tiny();
+    let mut engine = Engine::new(&model, &OPTIONS).unwrap();
+    let batch = questions(&model);
+    let expected = plain(&mut engine, &batch);
+    let mut gated = |deeper| {
+        let gate = Gate { first: 8, second: Some(12), threshold: 0.05, max_pending: 16, deeper };
+        engine.prefill(&batch, Depth::Full).unwrap().decode_gated(&gate, &GO_ON).unwrap()
+    };
+    let (exact, close) = (gated(Deeper::Resumed), gated(Deeper::Propagated));
+    assert_eq!((exact.propagated, close.repeated), (0, 0));
+    // The last token of an answer needs no keys.
+    let left = close.chosen[0] + close.chosen[1];
+    assert!(close.propagated <= left && close.propagated + 4 >= left, "{close:?}");
+    // Each token ran as deep as it was chosen, and no deeper.
+    let [first, second, all] = close.chosen;
+    assert_eq!(close.decode.layer_runs(), first * 8 + second * 12 + all * 16);
+    assert!(close.mean_layers() < exact.mean_layers() - 2.0);
+    assert_eq!(texts(&close.decode.answers), texts(&expected), "on these four questions it is close enough");
+}
+
+/// What the model did is counted pass by pass.
+#[test]
+fn passes_are_what_was_run() {
+    let zoo = Zoo::new();
+    let model = zoo.model(&Shape { layers: 8, ..Shape::default() }, 8);
+    let mut engine = Engine::new(&model, &OPTIONS).unwrap();
+    let batch = requests(1, 0);
+    for depth in [5, 8] {
+        let report = engine.prefill(&batch, Depth::Layers(depth)).unwrap().decode(&GO_ON).unwrap();
+        assert_eq!(report.passes, vec![Pass { tokens: 1, layers: depth }; report.active.len()]);
+        let mut drafter = Drafter::new(Speculation { draft_layers: 3, draft_tokens: 2, always: true });
+        let drafted = engine.prefill(&batch, Depth::Layers(depth)).unwrap().speculate(&mut drafter, &GO_ON).unwrap();
+        assert_eq!(texts(&drafted.answers), texts(&report.answers), "drafts change nothing at depth {depth}");
+        let round = [(1, 3), (1, 3), (1, 3), (3, depth - 3)].map(|(tokens, layers)| Pass { tokens, layers });
+        assert_eq!(drafted.passes[..4], round);
+        let rounds = drafter.statistics().rounds;
+        assert_eq!(drafted.passes.iter().filter(|pass| pass.layers == depth - 3).count() as u64, rounds);
+    }
+}
+
+/// Sequences that run alone answer as if nobody else were there, whatever the weights and the sampling, in batches and in
+/// sessions, at every depth. (`F16` weights: together, their sums differ in the last bits.)
+#[test]
+fn sequences_that_run_alone_do_not_notice_others() {
+    let model = tiny();
+    let mut engine = Engine::new(&model, &EngineOptions { rows: Rows::Alone, ..OPTIONS }).unwrap();
+    let mut batch = questions(&model);
+    for (request, seed) in batch.iter_mut().zip(0..) {
+        request.sampling = Sampling::Nucleus { temperature: 3.0, top_p: 0.99, seed };
+    }
+    for depth in [9, 16] {
+        let together = engine.prefill(&batch, Depth::Layers(depth)).unwrap().decode(&GO_ON).unwrap();
+        assert!(together.passes.iter().all(|pass| pass.tokens == 1));
+        for (request, answer) in batch.iter().zip(&together.answers) {
+            let one = engine.prefill(std::slice::from_ref(request), Depth::Layers(depth)).unwrap();
+            // Entropies to the bit.
+            assert_eq!(&one.decode(&GO_ON).unwrap().answers[0], answer);
+        }
+        let mut session = engine.session();
+        let tickets: Vec<_> = batch.iter().map(|r| session.submit(r, Depth::Layers(depth)).unwrap()).collect();
+        let mut ended = HashMap::new();
+        while ended.len() < batch.len() {
+            ended.extend(session.step().unwrap());
+        }
+        for (ticket, answer) in tickets.iter().zip(&together.answers) {
+            assert_eq!(&ended[ticket], answer);
+        }
+        // Drafts and gates too.
+        let gate = Gate { first: 4, threshold: 0.5, ..GATE };
+        let gated = engine.prefill(&batch, Depth::Layers(depth)).unwrap().decode_gated(&gate, &GO_ON).unwrap();
+        for (request, answer) in batch.iter().zip(&gated.decode.answers) {
+            let one = engine.prefill(std::slice::from_ref(request), Depth::Layers(depth)).unwrap();
+            assert_eq!(&one.decode_gated(&gate, &GO_ON).unwrap().decode.answers[0], answer);
+        }
+    }
 }
 
 #[test]

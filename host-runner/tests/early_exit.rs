@@ -6,15 +6,21 @@
 mod support;
 
 use host_runner::llm::{
-    Depth, Engine, EngineOptions, Model, Precision, Prompt, Request, Sampling, StopReason, TokenId,
+    Depth, Engine, EngineOptions, Model, Precision, Prompt, Request, Rows, Sampling, StopReason, TokenId,
 };
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use support::{Shape, Zoo};
 
-const OPTIONS: EngineOptions =
-    EngineOptions { max_batch: 8, sequence_tokens: 256, prefill_tokens: 32, threads: 1, precision: Precision::Half };
+const OPTIONS: EngineOptions = EngineOptions {
+    max_batch: 8,
+    sequence_tokens: 256,
+    prefill_tokens: 32,
+    threads: 1,
+    precision: Precision::Half,
+    rows: Rows::Together,
+};
 
 /// Every choice of a batch: request, token, logits. Ordered by request, then by time.
 type Choices = Vec<(usize, TokenId, Vec<f32>)>;

@@ -3,6 +3,7 @@
 use super::output::{Object, print};
 use super::{Format, Outcome};
 use crate::bench::decide::{self, Costs};
+use crate::bench::telemetry;
 use crate::input_file;
 use crate::report::table::Table;
 use anyhow::Context as _;
@@ -20,6 +21,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum What {
     Decide(Decide),
+    Telemetry(Telemetry),
 }
 
 /// Time a decision: the policy alone, a whole step (observe, decide, supervise), and settling it.
@@ -46,6 +48,43 @@ struct Decide {
     shape: Option<ShapeName>,
 }
 
+/// Time one sample of everything that is found on a board.
+///
+/// With `--root`, of a tree in a folder: then the time is that of our own code and of the file system.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  energyllm bench telemetry\n  energyllm bench telemetry --root captured-board --json"
+)]
+struct Telemetry {
+    #[command(flatten)]
+    root: super::board::Root,
+    /// Samples.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    samples: u32,
+}
+
+fn run_telemetry(options: &Telemetry, format: Format) -> anyhow::Result<Outcome> {
+    let cost = telemetry::measure(&options.root.place()?, options.samples.try_into()?);
+    if cost.channels == 0 {
+        anyhow::bail!("there is nothing to sample; `energyllm board info` says what was looked for");
+    }
+    match format {
+        Format::Text => {
+            let (median, p99) = (cost.median_ns as f64 / 1000.0, cost.p99_ns as f64 / 1000.0);
+            print(&format!("{} channels: median {median:.1} µs, p99 {p99:.1} µs a sample", cost.channels))?;
+        }
+        Format::Json => {
+            let mut object = Object::new("bench telemetry", None, false);
+            object.figure("samples", options.samples);
+            object.figure("channels", cost.channels);
+            object.wall("sample_median_ns", cost.median_ns);
+            object.wall("sample_p99_ns", cost.p99_ns);
+            object.print()?;
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ShapeName {
     Factored,
@@ -55,6 +94,7 @@ enum ShapeName {
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     match &arguments.what {
         What::Decide(decide) => run_decide(decide, format),
+        What::Telemetry(telemetry) => run_telemetry(telemetry, format),
     }
 }
 

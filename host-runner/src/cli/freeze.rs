@@ -4,6 +4,7 @@ use super::output::{Object, print};
 use super::world::WorldArguments;
 use super::{Format, Outcome};
 use crate::atomic_file::AtomicFile;
+use crate::env::account::Account;
 use crate::grpo::checkpoint::Checkpoint;
 use crate::grpo::heads::Heads;
 use crate::grpo::layout::real_input;
@@ -133,7 +134,7 @@ fn meet(world: &World, checkpoint: &Checkpoint, count: usize, seed: u64) -> Vec<
     while observations.len() < count {
         let (telemetry, observation) = context.observe(world);
         let heads = Heads::new(&checkpoint.network.forward(&real_input(&observation)).logits, &checkpoint.actions);
-        context.act(world, &telemetry, heads.greedy());
+        context.act(world, &telemetry, heads.greedy(), 0.0, &mut Account::default());
         observations.push(observation);
         // Short visits to many situations: neighbours in time look alike.
         if observations.len() % 16 == 0 || context.is_over() {

@@ -5,12 +5,16 @@
 //! or environment.
 
 mod bench;
+mod board;
+mod calibrate;
 mod eval;
+mod fan;
 mod freeze;
 mod llm;
 mod output;
 mod run;
 mod search;
+mod sweep;
 mod train;
 mod verify;
 mod world;
@@ -40,9 +44,13 @@ enum Command {
     Freeze(freeze::Arguments),
     Eval(eval::Arguments),
     Search(search::Arguments),
+    Sweep(sweep::Arguments),
+    Calibrate(calibrate::Arguments),
     Verify(verify::Arguments),
     Bench(bench::Arguments),
+    Board(board::Arguments),
     Llm(llm::Arguments),
+    Fan(fan::Arguments),
 }
 
 /// How a command ended, when nothing went wrong on the way.
@@ -66,9 +74,13 @@ pub fn main() -> ExitCode {
         Command::Freeze(freeze) => freeze::run(freeze, format),
         Command::Eval(eval) => eval::run(eval, format),
         Command::Search(search) => search::run(search, format),
+        Command::Sweep(sweep) => sweep::run(sweep, format),
+        Command::Calibrate(calibrate) => calibrate::run(calibrate, format),
         Command::Verify(verify) => verify::run(verify, format),
         Command::Bench(bench) => bench::run(bench, format),
+        Command::Board(board) => board::run(board, format),
         Command::Llm(llm) => llm::run(llm, format),
+        Command::Fan(fan) => fan::run(fan, format),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

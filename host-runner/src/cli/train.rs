@@ -4,6 +4,7 @@ use super::output::{Object, note, print};
 use super::world::WorldArguments;
 use super::{Format, Outcome};
 use crate::atomic_file::AtomicFile;
+use crate::grpo::rollout::Grouping;
 use crate::grpo::trainer::{Plan, Trainer};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -38,9 +39,9 @@ struct Pretrain {
     /// Contexts side by side.
     #[arg(long, default_value_t = Plan::default().contexts)]
     contexts: usize,
-    /// Actions tried per context.
-    #[arg(long, default_value_t = Plan::default().group)]
-    group: usize,
+    /// Try so many actions drawn from the policy per context, instead of one knob over its likely values.
+    #[arg(long, value_name = "ACTIONS")]
+    group: Option<usize>,
     /// Threads for rollouts; they do not change the result.
     #[arg(long, default_value_t = Plan::default().threads)]
     threads: usize,
@@ -61,7 +62,7 @@ fn run_pretrain(options: &Pretrain, format: Format) -> anyhow::Result<Outcome> {
         Ok(())
     };
     within("--contexts", options.contexts, 1, 4096)?;
-    within("--group", options.group, 2, 256)?;
+    within("--group", options.group.unwrap_or(2), 2, 256)?;
     within("--threads", options.threads, 1, 256)?;
     // A place that cannot be written must not cost a whole training.
     drop(AtomicFile::create(&options.out)?);
@@ -69,7 +70,7 @@ fn run_pretrain(options: &Pretrain, format: Format) -> anyhow::Result<Outcome> {
         seed: options.seed,
         iterations: options.iterations,
         contexts: options.contexts,
-        group: options.group,
+        grouping: options.group.map_or(Grouping::Knob, |size| Grouping::Drawn { size }),
         threads: options.threads,
         ..Plan::default()
     };

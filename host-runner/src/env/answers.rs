@@ -1,19 +1,56 @@
 //! Who produces the tokens of a batch.
 
 use controller_core::rng::Pcg32;
+use serde::Serialize;
 use std::convert::Infallible;
 
 /// What a batch produced.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answered {
-    /// Sequences in each decode step.
+    /// Sequences in each decode step; with `depths`, tokens in each run of the model.
     pub active: Vec<u16>,
+    /// Layers of each of these runs, in the board's count; empty where all have the setting's.
+    pub depths: Vec<u16>,
+    /// What drafts or a gate did, where they were asked for.
+    pub work: Option<DecodeWork>,
     /// Tokens generated, all sequences together.
     pub generated_tokens: u32,
     /// Mean entropy of the next-token distributions, nats.
     pub entropy_nats: Option<f64>,
     /// The texts, in the order of the requests; empty where nothing is really generated.
     pub texts: Vec<String>,
+}
+
+/// What the model did in a decode that does not take each token through all layers, one step after the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DecodeWork {
+    /// Runs of the model, over some or all layers.
+    pub runs: u64,
+    /// Layers that ran, summed over the tokens that they ran on.
+    pub layer_runs: u64,
+    /// Tokens that came out of these runs.
+    pub tokens: u64,
+    /// Tokens drafted.
+    pub drafted: u64,
+    /// Drafts that all layers chose too.
+    pub accepted: u64,
+    /// Tokens that left at a probe of the gate.
+    pub left_early: u64,
+}
+
+impl DecodeWork {
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            runs: self.runs + other.runs,
+            layer_runs: self.layer_runs + other.layer_runs,
+            tokens: self.tokens + other.tokens,
+            drafted: self.drafted + other.drafted,
+            accepted: self.accepted + other.accepted,
+            left_early: self.left_early + other.left_early,
+        }
+    }
 }
 
 /// Answers batches of requests.

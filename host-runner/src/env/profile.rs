@@ -1,6 +1,7 @@
 //! A board's numbers, from one TOML file: physics, knobs, limits and reward.
 
 use crate::input_file;
+use crate::roofline::{Roofline, RooflineError};
 use controller_core::action::{ActionSpace, ActionSpaceError};
 use controller_core::reward::RewardError;
 use controller_core::reward::service::Service;
@@ -24,6 +25,9 @@ pub struct BoardProfile {
     pub fallback: Option<FallbackRule>,
     /// What its owner wants.
     pub service: Service,
+    /// The data sheet and the engine behind `plant`, for an engine that is modelled and not fitted to a grid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roofline: Option<Roofline>,
 }
 
 /// Why a profile cannot be used.
@@ -104,6 +108,14 @@ pub enum BoardProfileError {
         /// The cause.
         source: FallbackError,
     },
+    /// A roofline that cannot be.
+    #[error("{path}, [roofline]: {source}")]
+    Roofline {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: RooflineError,
+    },
     /// A reward that cannot be.
     #[error("{path}, [service]: {source}")]
     Service {
@@ -135,6 +147,9 @@ impl BoardProfile {
                 .map_err(|source| BoardProfileError::Fallback { path: path.into(), source })?;
         }
         profile.service.check().map_err(|source| BoardProfileError::Service { path: path.into(), source })?;
+        if let Some(roofline) = &profile.roofline {
+            roofline.check().map_err(|source| BoardProfileError::Roofline { path: path.into(), source })?;
+        }
         Ok(profile)
     }
 

@@ -13,6 +13,7 @@
 //! | [`layout`] | what the policy looks at |
 //! | [`loss`] | clipped ratio, divergence, entropy: value and gradient |
 //! | [`optimizer`] | Adam |
+//! | [`surroundings`] | rooms, loads and answers to train in |
 //! | [`rollout`] | contexts, groups and their rewards in the simulator |
 //! | [`trainer`] | the loop |
 //! | [`checkpoint`] | what is saved |
@@ -26,4 +27,5 @@ pub mod loss;
 pub mod network;
 pub mod optimizer;
 pub mod rollout;
+pub mod surroundings;
 pub mod trainer;

@@ -1,13 +1,14 @@
 //! The training loop: many contexts side by side, groups, advantages, several epochs of updates.
 
-use super::advantage::{group_relative, grpo};
+use super::advantage::of_distribution;
 use super::checkpoint::{Checkpoint, VERSION};
 use super::heads::Heads;
 use super::layout::real_input;
 use super::loss::{Coefficients, Divergence, Sample, gradient};
 use super::network::Network;
 use super::optimizer::Adam;
-use super::rollout::{Context, Group, World};
+use super::rollout::{Context, Group, Grouping, World};
+use crate::env::account::Account;
 use controller_core::reward::Variant;
 use controller_core::rng::Pcg32;
 
@@ -20,8 +21,8 @@ pub struct Plan {
     pub iterations: u32,
     /// Contexts side by side.
     pub contexts: usize,
-    /// Actions tried in each context.
-    pub group: usize,
+    /// Which actions are tried in each context.
+    pub grouping: Grouping,
     /// Passes over the groups of a round.
     pub epochs: usize,
     /// Parameter updates per pass.
@@ -30,7 +31,8 @@ pub struct Plan {
     pub hidden: Vec<usize>,
     /// Learning rate at the start; it falls linearly to a tenth.
     pub learning_rate: f64,
-    /// Weight of the entropy bonus at the start; it falls linearly to zero.
+    /// Weight of the entropy bonus at the start; it falls linearly to zero at half time. The second half
+    /// teaches the policy as it will be frozen, without chance.
     pub entropy: f64,
     /// Weight of the KL divergence from the policy of the previous round.
     pub kl: f64,
@@ -46,9 +48,9 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             seed: 1,
-            iterations: 300,
-            contexts: 64,
-            group: 12,
+            iterations: 800,
+            contexts: 128,
+            grouping: Grouping::Knob,
             epochs: 4,
             minibatches: 4,
             hidden: vec![32, 32],
@@ -56,7 +58,7 @@ impl Default for Plan {
             entropy: 0.03,
             kl: 0.02,
             clip: 0.2,
-            noise_floor: 0.002,
+            noise_floor: 0.0005,
             threads: 2,
         }
     }
@@ -102,17 +104,18 @@ struct Lane {
 
 impl Lane {
     /// Tries a group, then moves on with one of its members for a few turns.
-    fn advance(&mut self, world: &World, network: &Network, size: usize) -> Group {
+    fn advance(&mut self, world: &World, network: &Network, grouping: Grouping) -> Group {
         if self.context.is_over() {
             self.context = Context::random(world, &mut self.rng);
         }
-        let (telemetry, group) = self.context.try_group(world, network, size, &mut self.rng);
+        let (telemetry, group) = self.context.try_group(world, network, grouping, &mut self.rng);
         let pick = self.rng.below(u32::try_from(group.actions.len()).expect("groups are small")) as usize;
         let action = group.actions[pick];
-        self.context.act(world, &telemetry, action);
+        let mut unread = Account::default();
+        self.context.act(world, &telemetry, action, 0.0, &mut unread);
         for _ in 0..self.rng.below(8) {
             let (telemetry, _) = self.context.observe(world);
-            self.context.act(world, &telemetry, action);
+            self.context.act(world, &telemetry, action, 0.0, &mut unread);
         }
         group
     }
@@ -162,11 +165,11 @@ impl Trainer {
 
     /// One group per lane, in the order of the lanes whatever the number of threads.
     fn rollouts(&mut self) -> Vec<Group> {
-        let (world, network, size) = (&self.world, &self.network, self.plan.group);
+        let (world, network, grouping) = (&self.world, &self.network, self.plan.grouping);
         let share = self.lanes.len().div_ceil(self.plan.threads.max(1));
         std::thread::scope(|scope| {
             let work = |lanes: &mut [Lane]| -> Vec<Group> {
-                lanes.iter_mut().map(|lane| lane.advance(world, network, size)).collect()
+                lanes.iter_mut().map(|lane| lane.advance(world, network, grouping)).collect()
             };
             let threads: Vec<_> = self.lanes.chunks_mut(share).map(|lanes| scope.spawn(move || work(lanes))).collect();
             threads.into_iter().flat_map(|thread| thread.join().expect("rollouts do not panic")).collect()
@@ -177,10 +180,7 @@ impl Trainer {
     fn samples(groups: &[Group], noise_floor: f64) -> Vec<(usize, usize, f64)> {
         let mut samples = Vec::new();
         for (number, group) in groups.iter().enumerate() {
-            // A policy so narrow that it draws one action only has nothing to compare it with; its
-            // group still counts for divergence and entropy.
-            let advantages =
-                group_relative(&group.rewards, grpo(noise_floor)).unwrap_or_else(|_| vec![0.0; group.rewards.len()]);
+            let advantages = of_distribution(&group.rewards, &group.weights, noise_floor);
             samples.extend(advantages.into_iter().enumerate().map(|(member, a)| (number, member, a)));
         }
         samples
@@ -193,7 +193,7 @@ impl Trainer {
             clip: self.plan.clip,
             kl: self.plan.kl,
             divergence: Divergence::Exact,
-            entropy: self.plan.entropy * left.max(0.0),
+            entropy: self.plan.entropy * (2.0 * left - 1.0).max(0.0),
             log_shift: 0.0,
         };
         let mut order = samples.to_vec();

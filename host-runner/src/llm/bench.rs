@@ -6,6 +6,7 @@
 //! both sides; the median and the quartiles of the rounds are reported.
 
 use super::batch::Batch;
+use super::cache::Reads;
 use super::check;
 use super::conformance::{ConformanceError, write_copy};
 use super::ffi::{self, ContextShape, Hidden, Precision, TappedContext};
@@ -13,8 +14,10 @@ use super::gguf::Header;
 use super::model::{Model, ModelError, ModelOptions};
 use super::native::NativeContext;
 use super::sampling::Distribution;
+use crate::rapl::{Rapl, RaplError};
 use crate::resources::{cpu_seconds, resident_bytes};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -72,6 +75,9 @@ pub struct DepthCost {
     pub ideal: f64,
     /// Our engine at full depth over llama.cpp with the whole model.
     pub full_to_native: Spread,
+    /// Joules of the processor packages per token decoded at this depth, whatever else the machine does included; none
+    /// where they cannot be read.
+    pub joules_per_token: Option<f64>,
     /// Our prefill of 32 tokens at this depth over llama.cpp's with the truncated copy.
     pub prefill_to_truncated: Spread,
 }
@@ -98,13 +104,18 @@ pub struct BenchReport {
     pub drafts: Vec<DraftCost>,
     /// Memory of this process with our engine over that with a bare llama.cpp context, same model, same sizes.
     pub memory_ratio: Option<f64>,
+    /// Why there is no energy.
+    pub no_energy: Option<RaplError>,
 }
 
+/// How long a depth decodes while its energy is read.
+const ENERGY_TIME: Duration = Duration::from_secs(2);
 const PROMPT: u32 = 32;
 
 /// Measures the model at `path`. `note` hears what is being done.
 pub fn bench(path: &Path, options: &BenchOptions, mut note: impl FnMut(&str)) -> Result<BenchReport, ConformanceError> {
     let model = Model::load(path, &ModelOptions::default())?;
+    model.require_exits()?;
     let header = Header::open(path).map_err(|source| ModelError::File { path: path.into(), source })?;
     let layers = model.n_layer();
     for &depth in &options.depths {
@@ -114,7 +125,8 @@ pub fn bench(path: &Path, options: &BenchOptions, mut note: impl FnMut(&str)) ->
     }
     let folder = tempfile::tempdir()?;
     let copy = folder.path().join("truncated.gguf");
-    let mut report = BenchReport { depths: Vec::new(), drafts: Vec::new(), memory_ratio: None };
+    let mut report = BenchReport { depths: Vec::new(), drafts: Vec::new(), memory_ratio: None, no_energy: None };
+    let mut rapl = Rapl::open().map_err(|error| report.no_energy = Some(error)).ok();
     for &sequences in &options.batches {
         let most = options.drafts.iter().max().copied().unwrap_or(0) + 1;
         let shape = ContextShape {
@@ -162,6 +174,17 @@ pub fn bench(path: &Path, options: &BenchOptions, mut note: impl FnMut(&str)) ->
                     rounds.push(turns);
                 }
             }
+            let mut ours = Ours { context: &mut tapped, sequences, depth, layers };
+            let joules_per_token = match &mut rapl {
+                None => None,
+                Some(rapl) => match ours.energy(&mut batch, steps, rapl)? {
+                    Ok(joules) => Some(joules),
+                    Err(error) => {
+                        report.no_energy = Some(error);
+                        None
+                    }
+                },
+            };
             let each = |of: &dyn Fn(&[Turn; 4]) -> f64| Spread::of(rounds.iter().map(of).collect());
             let per_token = 1e3 / f64::from(steps * sequences);
             report.depths.push(DepthCost {
@@ -173,6 +196,7 @@ pub fn bench(path: &Path, options: &BenchOptions, mut note: impl FnMut(&str)) ->
                 to_whole: each(&|turns| turns[3].decode / turns[0].decode),
                 ideal: ideal(&header, depth),
                 full_to_native: each(&|turns| turns[2].decode / turns[0].decode),
+                joules_per_token,
                 prefill_to_truncated: each(&|turns| turns[3].prefill / turns[1].prefill),
             });
             for &drafts in &options.drafts {
@@ -305,6 +329,33 @@ impl Contender for Ours<'_, '_> {
 }
 
 impl Ours<'_, '_> {
+    /// Joules per token of decoding for a while, prompts left out.
+    fn energy(
+        &mut self,
+        batch: &mut Batch,
+        steps: u32,
+        rapl: &mut Rapl,
+    ) -> Result<Result<f64, RaplError>, ConformanceError> {
+        let (mut joules, mut tokens, mut spent) = (0.0, 0_u64, Duration::ZERO);
+        while spent < ENERGY_TIME {
+            self.forget();
+            fill(batch, self.sequences, 0..PROMPT);
+            self.run(batch)?;
+            let (before, started) = (rapl.joules(), Instant::now());
+            for position in PROMPT..PROMPT + steps {
+                fill(batch, self.sequences, position..position + 1);
+                self.run(batch)?;
+            }
+            spent += started.elapsed();
+            match before.and_then(|before| Ok(rapl.joules()? - before)) {
+                Ok(more) => joules += more,
+                Err(error) => return Ok(Err(error)),
+            }
+            tokens += u64::from(steps * self.sequences);
+        }
+        Ok(Ok(joules / (tokens as f64).max(1.0)))
+    }
+
     /// CPU seconds of a round: drafts behind `depth`, then the rest of the layers over all of them.
     fn draft(&mut self, batch: &mut Batch, depth: u32, drafts: u32) -> Result<f64, ConformanceError> {
         let start = self.context.positions(0);
@@ -312,7 +363,7 @@ impl Ours<'_, '_> {
         let mut kept = vec![Hidden::default(); self.sequences as usize];
         for position in start..=start + drafts {
             fill(batch, self.sequences, position..position + 1);
-            let hidden = self.context.decode_and_keep(batch, depth)?;
+            let hidden = self.context.decode_and_keep(batch, depth, Reads::Exact)?;
             kept.iter_mut().enumerate().for_each(|(nth, kept)| kept.push(hidden, nth));
             for nth in 0..batch.rows().len() {
                 std::hint::black_box(Distribution::of(self.context.tapped_logits(nth)));
@@ -327,7 +378,7 @@ impl Ours<'_, '_> {
                 batch.push(5, position, sequence, true);
             }
         }
-        self.context.resume(batch, &all, self.layers)?;
+        self.context.resume(batch, &all, self.layers, Reads::Exact)?;
         for &row in batch.rows() {
             std::hint::black_box(Distribution::of(self.context.native_logits(row)));
         }

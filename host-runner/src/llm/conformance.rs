@@ -5,10 +5,11 @@
 //! A control compares neighbours, depth `k` with the model of `k + 1` layers, and must find them different.
 
 use super::batch::Batch;
+use super::cache::Reads;
 use super::check::{self, CheckError};
 use super::ffi::{self, ContextShape, Precision, RunError, TappedContext};
 use super::gguf::truncate::{TruncateError, truncate};
-use super::model::{Model, ModelError, ModelOptions};
+use super::model::{Model, ModelError, ModelOptions, NoExits};
 use super::native::NativeContext;
 use super::request::TokenId;
 use std::fs::File;
@@ -91,6 +92,9 @@ pub enum ConformanceError {
     /// The model cannot be loaded.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The model has no exits to prove.
+    #[error(transparent)]
+    NoExits(#[from] NoExits),
     /// A truncated copy cannot be made.
     #[error("{}: {source}", path.display())]
     Truncate {
@@ -142,6 +146,7 @@ pub fn compare(
     threads: u32,
 ) -> Result<Vec<Comparison>, ConformanceError> {
     let model = Model::load(path, &ModelOptions::default())?;
+    model.require_exits()?;
     let layers = model.n_layer();
     let depths = depths.unwrap_or_else(|| usual_depths(layers));
     if *depths.start() == 0 || depths.is_empty() || *depths.end() > layers {
@@ -366,9 +371,9 @@ fn resumed(ours: &mut Ours, batch: &mut Batch) -> Result<[Rows; 2], RunError> {
     ours.context.decode(batch)?;
     batch.clear();
     fill(batch, 0, STEPS..STEPS + 4);
-    let hidden = ours.context.decode_and_keep(batch, ours.depth)?.clone();
+    let hidden = ours.context.decode_and_keep(batch, ours.depth, Reads::Exact)?.clone();
     ours.context.truncate(0, STEPS);
-    ours.context.resume(batch, &hidden, ours.layers)?;
+    ours.context.resume(batch, &hidden, ours.layers, Reads::Exact)?;
     let found = native(ours, batch);
     ours.context.truncate(0, STEPS);
     ours.context.decode(batch)?;

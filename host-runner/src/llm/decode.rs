@@ -1,6 +1,6 @@
 //! Writing the answers of a batch.
 
-use super::engine::Engine;
+use super::engine::{Engine, Pass, Rows};
 use super::error::EngineError;
 use super::prefill::Prefilled;
 use super::request::TokenId;
@@ -40,6 +40,8 @@ pub struct DecodeReport {
     pub layers: u32,
     /// Sequences in each step. The first tokens come from the prefill, so `n` tokens take `n - 1` steps.
     pub active: Vec<u16>,
+    /// Every run of the model, in order.
+    pub passes: Vec<Pass>,
     /// Time of all steps.
     pub wall: Duration,
     /// The part of it in the output head behind an exit. At full depth the head is part of llama.cpp's own graph, and
@@ -52,6 +54,12 @@ impl DecodeReport {
     #[must_use]
     pub fn generated_tokens(&self) -> usize {
         self.answers.iter().map(|answer| answer.tokens.len()).sum()
+    }
+
+    /// Layers that ran, summed over the tokens that they ran on.
+    #[must_use]
+    pub fn layer_runs(&self) -> u64 {
+        self.passes.iter().map(|pass| u64::from(pass.tokens) * u64::from(pass.layers)).sum()
     }
 
     /// Mean entropy of all tokens chosen, nats.
@@ -70,19 +78,21 @@ impl Prefilled<'_, '_> {
     /// Decodes until every answer has ended or `stop` becomes true, which is looked at before each step.
     pub fn decode(self, stop: &AtomicBool) -> Result<DecodeReport, EngineError> {
         let layers = self.layers;
-        self.run(stop, |engine, running| engine.step(running, layers))
+        self.run(stop, |engine, running, first| engine.step(running, first, layers))
     }
 
-    /// Calls `advance` for more tokens until every answer has ended.
+    /// Calls `advance` for more tokens until every answer has ended. It gets sequences that run together, and llama.cpp's
+    /// number of the first of them.
     pub(super) fn run(
         self,
         stop: &AtomicBool,
-        mut advance: impl FnMut(&mut Engine, &mut [Sequence]) -> Result<(), EngineError>,
+        mut advance: impl FnMut(&mut Engine, &mut [Sequence], u32) -> Result<(), EngineError>,
     ) -> Result<DecodeReport, EngineError> {
         let Self { engine, layers, sequences: mut running, .. } = self;
         let started = Instant::now();
         let mut ended = Vec::with_capacity(running.len());
         let mut active = Vec::new();
+        engine.passes.clear();
         engine.retire(&mut running, &mut ended);
         while !running.is_empty() {
             if stop.load(Ordering::Relaxed) {
@@ -91,22 +101,26 @@ impl Prefilled<'_, '_> {
                 }
             } else {
                 active.push(u16::try_from(running.len()).unwrap_or(u16::MAX));
-                advance(engine, &mut running)?;
+                let together = if engine.options.rows == Rows::Together { running.len() } else { 1 };
+                for (sequences, first) in running.chunks_mut(together).zip(0..) {
+                    advance(engine, sequences, first)?;
+                }
             }
             engine.retire(&mut running, &mut ended);
         }
         let (wall, head) = (started.elapsed(), engine.context().take_head_time());
         ended.sort_by_key(|sequence| sequence.request);
         let answers = ended.into_iter().map(|sequence| engine.answer(sequence)).collect();
-        Ok(DecodeReport { answers, layers, active, wall, head })
+        let passes = std::mem::take(&mut engine.passes);
+        Ok(DecodeReport { answers, layers, active, passes, wall, head })
     }
 }
 
 impl Engine<'_> {
-    /// One token more for every sequence.
-    pub(super) fn step(&mut self, running: &mut [Sequence], layers: u32) -> Result<(), EngineError> {
+    /// One token more for every sequence; `first` is llama.cpp's number of the first one.
+    pub(super) fn step(&mut self, running: &mut [Sequence], first: u32, layers: u32) -> Result<(), EngineError> {
         self.batch.clear();
-        for (sequence, id) in running.iter().zip(0..) {
+        for (sequence, id) in running.iter().zip(first..) {
             let (token, position) = sequence.next();
             self.batch.push(token, position, id, true);
         }

@@ -55,6 +55,7 @@ impl Engine<'_> {
         mut done: impl FnMut(&DepthQuality),
     ) -> Result<Option<Vec<DepthQuality>>, EngineError> {
         let layers = self.model.n_layer();
+        self.model.require_exits()?;
         let mut texts = Vec::with_capacity(questions.len());
         for (number, question) in questions.iter().enumerate() {
             texts.push(self.reference(number, question)?);

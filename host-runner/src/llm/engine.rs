@@ -1,6 +1,7 @@
 //! A model ready to run batches.
 
 use super::batch::Batch;
+use super::cache::Reads;
 use super::check;
 use super::error::EngineError;
 use super::ffi::{self, ContextShape, Hidden, Precision, TappedContext};
@@ -11,6 +12,30 @@ use super::sequence::Sequence;
 
 /// llama.cpp's `LLAMA_MAX_SEQ`.
 pub(super) const MAX_BATCH: u32 = 256;
+
+/// How the sequences of a batch run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Rows {
+    /// All in one run of the model, which reads each weight once for all.
+    ///
+    /// llama.cpp multiplies matrices by several rows with other kernels than by one, and these add up in another order:
+    /// on x86 for F32, F16 and BF16 weights from 2 rows, for K-quants from 8. Logits then differ in their last bits from
+    /// those of the sequence alone, and a near tie or a draw may fall the other way.
+    #[default]
+    Together,
+    /// Each by itself, in the very calls that it would make if nobody else were there: its answer does not depend on its
+    /// neighbours, whatever the device and the type of the weights. That gives away what a batch saves.
+    Alone,
+}
+
+/// One run of the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass {
+    /// Tokens that it took, all sequences together.
+    pub tokens: u32,
+    /// Layers that it ran: all up to a depth, or those behind one.
+    pub layers: u32,
+}
 
 /// Sizes of an engine. They fix its memory, so they should fit the need: attention buffers grow with the product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +50,20 @@ pub struct EngineOptions {
     pub threads: u32,
     /// Numbers of the KV cache.
     pub precision: Precision,
+    /// How the sequences of a batch run.
+    pub rows: Rows,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { max_batch: 8, sequence_tokens: 512, prefill_tokens: 512, threads: 1, precision: Precision::Half }
+        Self {
+            max_batch: 8,
+            sequence_tokens: 512,
+            prefill_tokens: 512,
+            threads: 1,
+            precision: Precision::Half,
+            rows: Rows::Together,
+        }
     }
 }
 
@@ -56,13 +90,16 @@ pub struct Engine<'model> {
     context: TappedContext<'model>,
     /// Layers of the last run.
     layers: u32,
+    /// Runs since they were last taken.
+    pub(super) passes: Vec<Pass>,
     watcher: Option<Watcher<'model>>,
 }
 
 impl<'model> Engine<'model> {
-    /// Allocates the memory and checks, by running the model on a few tokens, that early exits give what they should.
+    /// Allocates the memory and checks, by running the model on a few tokens, that early exits give what they should. A
+    /// model of another architecture than Llama is not checked: it runs as a whole, by llama.cpp alone.
     pub fn new(model: &'model Model, options: &EngineOptions) -> Result<Self, EngineError> {
-        let EngineOptions { max_batch, sequence_tokens, prefill_tokens, threads, precision } = *options;
+        let EngineOptions { max_batch, sequence_tokens, prefill_tokens, threads, precision, rows: _ } = *options;
         if !(1..=MAX_BATCH).contains(&max_batch) {
             return Err(EngineError::BatchLimit { asked: max_batch });
         }
@@ -81,9 +118,11 @@ impl<'model> Engine<'model> {
         let mut context =
             TappedContext::new(model, shape).map_err(|_| EngineError::Context { reason: ffi::last_error() })?;
         let mut batch = Batch::new(batch_tokens);
-        check::run(&mut context, &mut batch, model, max_batch)?;
+        if model.require_exits().is_ok() {
+            check::run(&mut context, &mut batch, model, max_batch)?;
+        }
         let options = EngineOptions { prefill_tokens: batch_tokens, ..*options };
-        Ok(Self { model, options, batch, context, layers: model.n_layer(), watcher: None })
+        Ok(Self { model, options, batch, context, layers: model.n_layer(), passes: Vec::new(), watcher: None })
     }
 
     /// The model that runs.
@@ -108,7 +147,8 @@ impl<'model> Engine<'model> {
         let layers = self.model.n_layer();
         match depth {
             Depth::Full => Ok(layers),
-            Depth::Layers(asked) if (1..=layers).contains(&asked) => Ok(asked),
+            Depth::Layers(asked) if asked == layers => Ok(asked),
+            Depth::Layers(asked) if (1..layers).contains(&asked) => Ok(self.model.require_exits().map(|()| asked)?),
             Depth::Layers(asked) => Err(EngineError::Depth { asked, layers }),
         }
     }
@@ -116,6 +156,7 @@ impl<'model> Engine<'model> {
     /// Runs the first `layers` layers on the batch.
     pub(super) fn forward(&mut self, layers: u32) -> Result<(), EngineError> {
         self.layers = layers;
+        self.count(layers);
         if layers == self.model.n_layer() {
             self.context.decode(&mut self.batch)?;
         } else {
@@ -126,17 +167,39 @@ impl<'model> Engine<'model> {
 
     /// Runs each token of the batch to its own depth; all want logits.
     pub(super) fn forward_each(&mut self, depths: &[u32]) -> Result<(), EngineError> {
+        self.count(depths.iter().copied().max().unwrap_or(0));
         Ok(self.context.decode_each(&mut self.batch, depths)?)
     }
 
     /// Runs the first `layers` layers, which are not all, on the batch and keeps what [`Engine::go_on`] needs.
-    pub(super) fn stop_behind(&mut self, layers: u32) -> Result<&Hidden, EngineError> {
-        Ok(self.context.decode_and_keep(&mut self.batch, layers)?)
+    pub(super) fn stop_behind(&mut self, layers: u32, reads: Reads) -> Result<&Hidden, EngineError> {
+        self.count(layers);
+        Ok(self.context.decode_and_keep(&mut self.batch, layers, reads)?)
     }
 
     /// Runs the layers behind `from` on the batch, up to `layers`.
-    pub(super) fn go_on(&mut self, from: &Hidden, layers: u32) -> Result<(), EngineError> {
-        Ok(self.context.resume(&mut self.batch, from, layers)?)
+    pub(super) fn go_on(&mut self, from: &Hidden, layers: u32, reads: Reads) -> Result<(), EngineError> {
+        let moved = self.context.moved();
+        self.context.resume(&mut self.batch, from, layers, reads)?;
+        let again = self.context.moved() > moved;
+        self.count(if again { layers } else { layers - from.layers });
+        Ok(())
+    }
+
+    /// Writes keys and values of the batch from what `from` holds, in the layers behind it up to `layers`, and runs
+    /// nothing else. That is no [`Pass`]: it takes two small products per layer.
+    pub(super) fn propagate(&mut self, from: &Hidden, layers: u32) -> Result<(), EngineError> {
+        let moved = self.context.moved();
+        self.context.propagate(&mut self.batch, from, layers)?;
+        if self.context.moved() > moved {
+            self.count(self.model.n_layer());
+        }
+        Ok(())
+    }
+
+    /// Notes a run of the batch.
+    fn count(&mut self, layers: u32) {
+        self.passes.push(Pass { tokens: u32::try_from(self.batch.len()).unwrap_or(u32::MAX), layers });
     }
 
     /// The most probable token of the `nth` logits of the last run, which stopped behind `layers`.

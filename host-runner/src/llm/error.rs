@@ -3,6 +3,8 @@
 use super::check::CheckError;
 use super::engine::MAX_BATCH;
 use super::ffi::RunError;
+use super::model::NoExits;
+use super::request::TokenId;
 
 /// Why an engine could not be made, or a batch not be run.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,9 @@ pub enum EngineError {
         /// Layers of the model.
         layers: u32,
     },
+    /// Less than all layers of a model whose graph is not known.
+    #[error(transparent)]
+    NoExits(#[from] NoExits),
     /// A prompt without a token.
     #[error("request {request} has an empty prompt; give it at least one token")]
     EmptyPrompt {
@@ -118,12 +123,6 @@ pub enum EngineError {
         /// Index of the request.
         request: usize,
     },
-    /// Only some layers of the prompt have been run.
-    #[error("the prompts were read at depth {layers}; read them at full depth, which decides in the end")]
-    NeedsFullDepth {
-        /// Layers that have run.
-        layers: u32,
-    },
     /// Drafts or probes at a depth that cannot be less than all.
     #[error("{what} at depth {asked} is not possible; choose 1 to {limit}")]
     PartialDepth {
@@ -133,6 +132,36 @@ pub enum EngineError {
         asked: u32,
         /// All but one; or all but one below the second probe.
         limit: u32,
+    },
+    /// A draft model with more or fewer tokens.
+    #[error("the draft model has {theirs} tokens and this one {ours}; take a draft model with the same tokenizer")]
+    VocabularySize {
+        /// Of the draft model.
+        theirs: u32,
+        /// Of this one.
+        ours: u32,
+    },
+    /// A draft model with other tokens.
+    #[error(
+        "token {token} is {theirs:?} to the draft model and {ours:?} to this one; take a draft model with the same tokenizer"
+    )]
+    OtherVocabulary {
+        /// The first that differs.
+        token: TokenId,
+        /// To the draft model.
+        theirs: String,
+        /// To this one.
+        ours: String,
+    },
+    /// The draft model's engine cannot follow.
+    #[error(
+        "the draft model's engine is smaller than this one, which has {sequences} sequences of {tokens} tokens; make it as large"
+    )]
+    DraftEngine {
+        /// Sequences of this one.
+        sequences: u32,
+        /// Tokens of each.
+        tokens: u32,
     },
     /// More tokens in one run than the engine was made for.
     #[error("{asked} {what} are not possible; choose 1 to {limit}, or raise prefill_tokens")]

@@ -1,4 +1,4 @@
-//! Runs Llama models on llama.cpp, as deep as the caller likes.
+//! Runs Llama models on llama.cpp, as deep as the caller likes, and other models as a whole.
 //!
 //! ```text
 //! Model::load ──> Engine::new ──> prefill(requests, depth) ──> Prefilled ──> decode        ──> DecodeReport
@@ -30,16 +30,19 @@ mod decode;
 pub mod depths;
 mod engine;
 mod error;
+mod fence;
 mod ffi;
 mod gate;
 pub mod gguf;
 mod model;
 mod native;
+mod pair;
 mod payoff;
 mod prefill;
 pub mod prompt;
 pub mod random;
 mod request;
+mod rows;
 mod sampling;
 mod sequence;
 mod session;
@@ -47,13 +50,13 @@ mod speculate;
 
 pub use check::CheckError;
 pub use decode::{Answer, DecodeReport};
-pub use engine::{ChosenToken, Engine, EngineOptions};
+pub use engine::{ChosenToken, Engine, EngineOptions, Pass, Rows};
 pub use error::EngineError;
 pub use ffi::{GraphError, Precision};
-pub use gate::{Gate, GateReport};
-pub use model::{Model, ModelError, ModelOptions};
+pub use gate::{Deeper, Gate, GateReport};
+pub use model::{Model, ModelError, ModelOptions, NoExits};
 pub use prefill::{PrefillReport, Prefilled};
 pub use request::{Depth, Prompt, Request, Sampling, TokenId};
 pub use sequence::StopReason;
 pub use session::{Session, Ticket};
-pub use speculate::{Drafter, Speculation, Statistics};
+pub use speculate::{Drafter, Price, Speculation, Statistics};

@@ -1,5 +1,6 @@
-//! A Llama model file in memory.
+//! A model file in memory.
 
+use super::fence::{self, rms_epsilon};
 use super::ffi;
 use super::gguf::{GgufError, Header};
 use super::request::TokenId;
@@ -8,21 +9,14 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 use sha2::{Digest, Sha256};
-use std::collections::HashSet;
 use std::fmt::Write;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-/// The only architecture whose graph the engine knows.
+/// The only architecture whose graph the engine knows: with it depth is a choice. Others run as a whole.
 const ARCHITECTURE: &str = "llama";
-/// llama.cpp's `LLAMA_MAX_LAYERS`; beyond it the process would abort.
-const MAX_LAYERS: u64 = 512;
-
-/// Key of the constant in the norms.
-const NORM_EPSILON: &str = "llama.attention.layer_norm_rms_epsilon";
-
 /// How a model is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModelOptions {
@@ -48,10 +42,16 @@ pub enum ModelError {
         /// What is wrong with it.
         source: GgufError,
     },
-    /// Another family of models.
+    /// llama.cpp takes paths as UTF-8.
+    #[error("{} is not a UTF-8 path; rename the file or its folder", path.display())]
+    Path {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A model that does not write text token by token over a KV cache.
     #[error(
-        "{} has architecture {found:?}; depth needs \"{ARCHITECTURE}\" (Llama 2 and 3, TinyLlama, SmolLM, Mistral 7B), and this \
-         model still runs at full depth in llama.cpp's own programs",
+        "{} has architecture {found:?} and {flaw}; only models that write text token by token over a cache of keys and values \
+         run here, Llama models at any depth (Llama 2 and 3, TinyLlama, SmolLM, Mistral 7B), others at full depth",
         path.display()
     )]
     Architecture {
@@ -59,13 +59,15 @@ pub enum ModelError {
         path: PathBuf,
         /// What the file says, empty if nothing.
         found: String,
+        /// What it is instead.
+        flaw: &'static str,
     },
     /// No layers, or more than llama.cpp takes.
-    #[error("{} says it has {found} layers; 1 to {MAX_LAYERS} are possible, convert the model again", path.display())]
+    #[error("{} says it has {found} layers; 1 to 512 are possible, convert the model again", path.display())]
     LayerCount {
         /// The file.
         path: PathBuf,
-        /// `llama.block_count`, 0 if missing.
+        /// `block_count` of the architecture, 0 if missing.
         found: u64,
     },
     /// Only a vocabulary.
@@ -98,6 +100,19 @@ pub enum ModelError {
     },
 }
 
+/// Depth was asked of a model whose graph is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the model has architecture {architecture:?}; depths below full, drafts and gates are known for \"{ARCHITECTURE}\" only, \
+     and this model runs at full depth, {layers} layers"
+)]
+pub struct NoExits {
+    /// What the file says.
+    pub architecture: String,
+    /// All layers.
+    pub layers: u32,
+}
+
 /// llama.cpp itself, initialized once and for the life of the process, with its log routed.
 pub(super) fn backend() -> &'static LlamaBackend {
     static BACKEND: LazyLock<LlamaBackend> = LazyLock::new(|| {
@@ -112,6 +127,7 @@ pub(super) fn backend() -> &'static LlamaBackend {
 pub struct Model {
     llama: LlamaModel,
     path: PathBuf,
+    architecture: String,
     name: String,
     norm_epsilon: f64,
     context_train: u32,
@@ -120,17 +136,39 @@ pub struct Model {
 impl Model {
     /// Loads the GGUF file at `path`, after checking it (llama.cpp aborts the process on some damaged files).
     pub fn load(path: &Path, options: &ModelOptions) -> Result<Self, ModelError> {
+        if path.to_str().is_none() {
+            return Err(ModelError::Path { path: path.into() });
+        }
         let header = Header::open(path).map_err(|source| ModelError::File { path: path.into(), source })?;
-        check(&header, path)?;
+        fence::check(&header, path)?;
         let params = LlamaModelParams::default().with_n_gpu_layers(options.gpu_layers);
         let llama = LlamaModel::load_from_file(backend(), path, &params)
             .map_err(|_| ModelError::Refused { path: path.into(), reason: ffi::last_error() })?;
+        let architecture = header.text("general.architecture").unwrap_or_default().to_owned();
+        if llama.is_recurrent() || llama.is_hybrid() {
+            let flaw = "keeps a recurrent state";
+            return Err(ModelError::Architecture { path: path.into(), found: architecture, flaw });
+        }
         let name = header.text("general.name").unwrap_or("unnamed").to_owned();
-        let norm_epsilon = header.float(NORM_EPSILON).unwrap_or_default();
+        let norm_epsilon = header.float(&rms_epsilon(&architecture)).unwrap_or_default();
         // From the header: llama-cpp-2 panics on a length beyond i32.
-        let context_train = header.count("llama.context_length").unwrap_or_default();
+        let context_train = header.count(&format!("{architecture}.context_length")).unwrap_or_default();
         let context_train = u32::try_from(context_train).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs());
-        Ok(Self { llama, path: path.into(), name, norm_epsilon, context_train })
+        Ok(Self { llama, path: path.into(), architecture, name, norm_epsilon, context_train })
+    }
+
+    /// `general.architecture` of the file.
+    #[must_use]
+    pub fn architecture(&self) -> &str {
+        &self.architecture
+    }
+
+    /// Whether depths below full, drafts and gates are possible; the error says what still is.
+    pub fn require_exits(&self) -> Result<(), NoExits> {
+        if self.architecture == ARCHITECTURE {
+            return Ok(());
+        }
+        Err(NoExits { architecture: self.architecture.clone(), layers: self.n_layer() })
     }
 
     /// The file it came from.
@@ -211,15 +249,47 @@ impl Model {
         self.llama.vocab().tokenize(text.as_bytes(), true, true).into_iter().map(|token| token.0).collect()
     }
 
+    /// The first control token, such as the end of a turn, that `text` would be read as containing; as it is written.
+    #[must_use]
+    pub fn control_in(&self, text: &str) -> Option<String> {
+        let vocabulary = self.llama.vocab();
+        // Read as plain text it gives no such token.
+        let plain = vocabulary.tokenize(text.as_bytes(), false, false);
+        let read = vocabulary.tokenize(text.as_bytes(), false, true);
+        let control = read.into_iter().find(|token| vocabulary.is_control(*token) && !plain.contains(token))?;
+        Some(vocabulary.text(control).map_or_else(String::new, |text| text.to_string_lossy().into_owned()))
+    }
+
     /// Text of `tokens`. A character may span tokens, so it is put together from bytes; what is no UTF-8 then becomes
-    /// the replacement character. Special tokens have no text.
+    /// the replacement character. Special tokens, and numbers that are no token, have no text.
     #[must_use]
     pub fn text(&self, tokens: &[TokenId]) -> String {
-        if tokens.is_empty() {
-            return String::new();
+        String::from_utf8_lossy(&self.bytes(tokens)).into_owned()
+    }
+
+    /// Like [`Model::text`], without a character at the end whose last bytes have not come yet.
+    #[must_use]
+    pub fn whole_text(&self, tokens: &[TokenId]) -> String {
+        let mut bytes = self.bytes(tokens);
+        // A character has at most four bytes; those of one that is cut off are an error without a length.
+        let tail = bytes.utf8_chunks().last().map_or(0, |chunk| chunk.invalid().len());
+        let cut = bytes.len() - tail;
+        if std::str::from_utf8(&bytes[cut..]).is_err_and(|error| error.error_len().is_none()) {
+            bytes.truncate(cut);
         }
-        let tokens: Vec<_> = tokens.iter().map(|&token| LlamaToken::new(token)).collect();
-        String::from_utf8_lossy(&self.llama.vocab().detokenize(&tokens, false, false)).into_owned()
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn bytes(&self, tokens: &[TokenId]) -> Vec<u8> {
+        // llama.cpp throws through C at a number that is no token.
+        let known = |token: &&TokenId| u32::try_from(**token).is_ok_and(|token| token < self.n_vocab());
+        let tokens: Vec<_> = tokens.iter().filter(known).map(|&token| LlamaToken::new(token)).collect();
+        if tokens.is_empty() { Vec::new() } else { self.llama.vocab().detokenize(&tokens, false, false) }
+    }
+
+    /// A token as it stands in the vocabulary, in bytes.
+    pub(super) fn token_text(&self, token: TokenId) -> Vec<u8> {
+        self.llama.vocab().text(LlamaToken::new(token)).map_or_else(Vec::new, |text| text.to_bytes().to_vec())
     }
 
     /// The token that ends an answer, as the file says.
@@ -230,7 +300,8 @@ impl Model {
     /// Whether `token` ends an answer.
     #[must_use]
     pub fn ends_text(&self, token: TokenId) -> bool {
-        self.llama.vocab().is_eog(LlamaToken::new(token))
+        u32::try_from(token).is_ok_and(|token| token < self.n_vocab())
+            && self.llama.vocab().is_eog(LlamaToken::new(token))
     }
 
     /// Added to the mean square in the norms, as the file says.
@@ -240,52 +311,5 @@ impl Model {
 
     pub(super) fn llama(&self) -> &LlamaModel {
         &self.llama
-    }
-}
-
-/// What would abort the process, or load and be of no use.
-fn check(header: &Header, path: &Path) -> Result<(), ModelError> {
-    let path = || path.to_path_buf();
-    let architecture = header.text("general.architecture").unwrap_or_default();
-    if architecture != ARCHITECTURE {
-        return Err(ModelError::Architecture { path: path(), found: architecture.into() });
-    }
-    let layers = header.count("llama.block_count").unwrap_or(0);
-    if !(1..=MAX_LAYERS).contains(&layers) {
-        return Err(ModelError::LayerCount { path: path(), found: layers });
-    }
-    // The first file of a split model may hold no layer.
-    let split = header.count("split.count").unwrap_or(1) > 1;
-    if !split && !header.tensors().any(|name| name.starts_with("blk.")) {
-        return Err(ModelError::VocabularyOnly { path: path() });
-    }
-    // Missing, it is refused; negative, it would abort.
-    let epsilon = header.float(NORM_EPSILON).unwrap_or_default();
-    if !(0.0..1.0).contains(&epsilon) {
-        let source = GgufError::Damaged(format!("{NORM_EPSILON} is {epsilon}"));
-        return Err(ModelError::File { path: path(), source });
-    }
-    let kind = header.text("tokenizer.ggml.model").filter(|kind| !matches!(*kind, "none" | "no_vocab"));
-    match kind.zip(header.texts("tokenizer.ggml.tokens")) {
-        None => Err(ModelError::NoTokenizer { path: path() }),
-        Some((kind, tokens)) => {
-            check_vocabulary(kind, tokens).map_err(|flaw| ModelError::Vocabulary { path: path(), flaw })
-        }
-    }
-}
-
-/// llama.cpp aborts on a token that stands twice, and later on text that a `SentencePiece` vocabulary cannot write.
-fn check_vocabulary(kind: &str, tokens: &[Box<[u8]>]) -> Result<(), String> {
-    let mut distinct = HashSet::with_capacity(tokens.len());
-    // llama.cpp reads tokens as C strings: what follows a NUL does not tell two tokens apart.
-    let read = tokens.iter().map(|token| token.split(|byte| *byte == 0).next().unwrap_or_default());
-    if let Some(twice) = read.into_iter().find(|token| !distinct.insert(*token)) {
-        return Err(format!("contains the token {:?} twice", String::from_utf8_lossy(twice)));
-    }
-    let writable =
-        |byte: &u8| distinct.contains(&[*byte][..]) || distinct.contains(format!("<0x{byte:02X}>").as_bytes());
-    match (0..=u8::MAX).find(|byte| !writable(byte)) {
-        Some(byte) if kind == "llama" => Err(format!("has no token for byte {byte:#04x}")),
-        _ => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! Reading the prompts of a batch.
 
-use super::engine::Engine;
+use super::engine::{Engine, Rows};
 use super::error::EngineError;
 use super::request::{Depth, Prompt, Request, Sampling, TokenId};
 use super::sequence::Sequence;
@@ -89,8 +89,9 @@ impl<'model> Engine<'model> {
         }
         if let Sampling::Nucleus { temperature, top_p, .. } = request.sampling {
             let sampling = |parameter, value, range| EngineError::Sampling { request: index, parameter, value, range };
-            if !(temperature.is_finite() && temperature > 0.0) {
-                return Err(sampling("temperature", temperature, "a number above 0"));
+            // Far outside, logits over it are no finite numbers any more, or all the same.
+            if !(1e-3..=1e3).contains(&temperature) {
+                return Err(sampling("temperature", temperature, "0.001 to 1000"));
             }
             if !(top_p > 0.0 && top_p <= 1.0) {
                 return Err(sampling("top_p", top_p, "a number above 0, at most 1"));
@@ -118,6 +119,14 @@ impl<'model> Engine<'model> {
     fn read(&mut self, sequences: &mut [Sequence], layers: u32) -> Result<u32, EngineError> {
         sequences.sort_by_key(|sequence| std::cmp::Reverse(sequence.prompt.len()));
         self.context().clear();
+        if self.options.rows == Rows::Alone {
+            let mut steps = 0;
+            for (sequence, id) in sequences.iter_mut().zip(0..) {
+                sequence.depth = layers;
+                steps += self.read_one(sequence, id)?;
+            }
+            return Ok(steps);
+        }
         let (mut done, mut steps) = (0, 0);
         loop {
             let active = sequences.partition_point(|sequence| sequence.prompt.len() > done);

@@ -1,10 +1,30 @@
-//! Llama models with random weights, as GGUF files.
+//! Llama models with random weights, as GGUF files; and, for what happens to others, Qwen2 models.
 //!
 //! Their text means nothing. They stand in where only shapes count: for the speed of a model of useful size, and for the
 //! equality of two ways to the same numbers.
 
 use super::gguf::writer::{Kind, Writer};
 use std::io::{self, Write};
+
+/// Family of a model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Architecture {
+    /// Any depth.
+    #[default]
+    Llama,
+    /// The same with biases on queries, keys and values, and another order of their rotation. Full depth only.
+    Qwen2,
+}
+
+impl Architecture {
+    /// As it stands in a file.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Qwen2 => "qwen2",
+        }
+    }
+}
 
 /// Shape and seed of a model. The tokenizer is byte-level: token `3 + b` is byte `b`.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +53,8 @@ pub struct Shape {
     pub chat_template: Option<&'static str>,
     /// How matrices are stored.
     pub kind: Kind,
+    /// Its family.
+    pub architecture: Architecture,
 }
 
 impl Default for Shape {
@@ -51,6 +73,7 @@ impl Default for Shape {
             seed: 7,
             chat_template: None,
             kind: Kind::F32,
+            architecture: Architecture::Llama,
         }
     }
 }
@@ -76,24 +99,26 @@ impl Shape {
         self.describe(depth, &mut head);
         let tensors = self.tensors(depth);
         for tensor in &tensors {
-            head.tensor(&tensor.name, &tensor.dimensions, if tensor.is_norm() { Kind::F32 } else { self.kind });
+            head.tensor(&tensor.name, &tensor.dimensions, if tensor.is_vector() { Kind::F32 } else { self.kind });
         }
         head.finish(to)?;
         tensors.iter().try_for_each(|tensor| tensor.write(self, to))
     }
 
     fn describe(&self, depth: u32, file: &mut Writer) {
-        file.text("general.architecture", "llama");
+        let architecture = self.architecture.name();
+        let key = |name: &str| format!("{architecture}.{name}");
+        file.text("general.architecture", architecture);
         file.text("general.name", "random");
-        file.number("llama.block_count", depth);
-        file.number("llama.context_length", self.context);
-        file.number("llama.embedding_length", self.embd);
-        file.number("llama.feed_forward_length", self.ff);
-        file.number("llama.attention.head_count", self.heads);
-        file.number("llama.attention.head_count_kv", self.kv_heads);
-        file.number("llama.rope.dimension_count", self.embd / self.heads);
-        file.number("llama.vocab_size", self.vocab);
-        file.real("llama.attention.layer_norm_rms_epsilon", 1e-5);
+        file.number(&key("block_count"), depth);
+        file.number(&key("context_length"), self.context);
+        file.number(&key("embedding_length"), self.embd);
+        file.number(&key("feed_forward_length"), self.ff);
+        file.number(&key("attention.head_count"), self.heads);
+        file.number(&key("attention.head_count_kv"), self.kv_heads);
+        file.number(&key("rope.dimension_count"), self.embd / self.heads);
+        file.number(&key("vocab_size"), self.vocab);
+        file.real(&key("attention.layer_norm_rms_epsilon"), 1e-5);
         self.tokenizer(file);
         if let Some(template) = self.chat_template {
             file.text("tokenizer.chat_template", template);
@@ -129,11 +154,13 @@ impl Shape {
     fn tensors(&self, depth: u32) -> Vec<Tensor> {
         let Self { embd, ff, vocab, .. } = *self;
         let kv = embd / self.heads * self.kv_heads;
-        let norm = |name: String| Tensor { name, dimensions: vec![embd], deviation: 0.0 };
+        let norm = |name: String| Tensor { name, dimensions: vec![embd], deviation: 0.0, center: 1.0 };
+        let bias = |name: String, outputs| Tensor { name, dimensions: vec![outputs], deviation: 0.0, center: 0.0 };
         let matrix = |name: String, inputs: u32, outputs: u32, deviation: f64| Tensor {
             name,
             dimensions: vec![inputs, outputs],
             deviation,
+            center: 0.0,
         };
         let mut all = vec![matrix("token_embd.weight".into(), embd, vocab, 0.3), norm("output_norm.weight".into())];
         if !self.tied {
@@ -153,21 +180,27 @@ impl Shape {
                 matrix(name("ffn_up"), embd, ff, scale(embd)),
                 matrix(name("ffn_down"), ff, embd, scale(ff)),
             ]);
+            if self.architecture == Architecture::Qwen2 {
+                let parts = [("attn_q", embd), ("attn_k", kv), ("attn_v", kv)];
+                all.extend(parts.map(|(part, outputs)| bias(format!("blk.{layer}.{part}.bias"), outputs)));
+            }
         }
         all
     }
 }
 
-/// A matrix of uniform weights around 0, or a norm of weights around 1.
+/// A matrix of uniform weights around 0, a norm of weights around 1, or a bias around 0.
 struct Tensor {
     name: String,
     dimensions: Vec<u32>,
-    /// Standard deviation; 0 for a norm.
+    /// Standard deviation; 0 for a vector.
     deviation: f64,
+    /// Of a vector.
+    center: f64,
 }
 
 impl Tensor {
-    fn is_norm(&self) -> bool {
+    fn is_vector(&self) -> bool {
         self.dimensions.len() == 1
     }
 
@@ -179,8 +212,8 @@ impl Tensor {
         let range = self.deviation * 12_f64.sqrt();
         let mut bytes = Vec::new();
         match shape.kind {
-            _ if self.is_norm() => {
-                bytes.extend((0..count).flat_map(|_| ((1.0 + 0.3 * random.next()) as f32).to_le_bytes()));
+            _ if self.is_vector() => {
+                bytes.extend((0..count).flat_map(|_| ((self.center + 0.3 * random.next()) as f32).to_le_bytes()));
             }
             Kind::F32 => bytes.extend((0..count).flat_map(|_| ((random.next() * range) as f32).to_le_bytes())),
             Kind::Q8 => {

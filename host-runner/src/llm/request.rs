@@ -41,7 +41,7 @@ pub enum Sampling {
     Greedy,
     /// Drawn from the most probable ones.
     Nucleus {
-        /// Divides the logits; above 1 flattens the distribution. Greater than 0.
+        /// Divides the logits; above 1 flattens the distribution. 0.001 to 1000.
         temperature: f32,
         /// The tokens that together have this probability take part, 0 to 1.
         top_p: f32,

@@ -67,7 +67,8 @@ impl Sampler {
             Sampling::Nucleus { temperature, top_p, seed } => Self::Chain(LlamaSampler::chain_simple([
                 LlamaSampler::temp(temperature),
                 LlamaSampler::top_p(top_p, 1),
-                LlamaSampler::dist(seed),
+                // The greatest seed means "a random one" to llama.cpp.
+                LlamaSampler::dist(seed.min(u32::MAX - 1)),
             ])),
         }
     }
@@ -133,7 +134,9 @@ mod tests {
             let mut sampler = Sampler::new(Sampling::Nucleus { temperature: 1.0, top_p: 0.9, seed });
             (0..50).map(|_| sampler.choose(&logits, distribution)).collect::<Vec<_>>()
         };
-        assert_eq!(draw(1), draw(1));
+        for seed in [0, 1, u32::MAX] {
+            assert_eq!(draw(seed), draw(seed));
+        }
         assert_ne!(draw(1), draw(2));
     }
 }

@@ -85,7 +85,7 @@ impl Sequence {
             if self.tokens.len() >= self.max_new_tokens {
                 self.stop = Some(StopReason::Length);
             }
-            if !self.stop_texts.is_empty() && self.stop_at(&model.text(&self.tokens)).is_some() {
+            if !self.stop_texts.is_empty() && self.stop_at(&model.whole_text(&self.tokens)).is_some() {
                 self.stop = Some(StopReason::StopText);
             }
         }
@@ -97,9 +97,9 @@ impl Sequence {
         self.stop_texts.iter().filter_map(|stop| text.find(stop)).min()
     }
 
-    /// The answer so far, up to a stop text.
+    /// The answer so far, up to a stop text. What has come of a character that is not complete is left out.
     pub(super) fn text(&self, model: &Model) -> String {
-        let mut text = model.text(&self.tokens);
+        let mut text = model.whole_text(&self.tokens);
         if let Some(end) = self.stop_at(&text) {
             text.truncate(end);
         }
@@ -111,10 +111,80 @@ impl Sequence {
         self.max_new_tokens - self.tokens.len()
     }
 
+    /// The token at a position that has one.
+    pub(super) fn token_at(&self, position: u32) -> TokenId {
+        let position = position as usize;
+        match position.checked_sub(self.prompt.len()) {
+            None => self.prompt[position],
+            Some(nth) => self.tokens[nth],
+        }
+    }
+
     /// The token to feed next and its position. A sequence has one after its prefill.
     pub(super) fn next(&self) -> (TokenId, u32) {
         let token = *self.tokens.last().expect("a sequence that goes on has a token");
         let position = self.prompt.len() + self.tokens.len() - 1;
         (token, u32::try_from(position).expect("positions are below sequence_tokens"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::model::ModelOptions;
+    use crate::llm::random::Shape;
+    use crate::llm::request::{Prompt, Sampling};
+
+    /// A model with one token per byte: token `3 + b` is byte `b`.
+    fn bytewise() -> Model {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        let shape = Shape { layers: 1, ..Shape::default() };
+        shape.write(1, &mut std::fs::File::create(&path).unwrap()).unwrap();
+        Model::load(&path, &ModelOptions::default()).unwrap()
+    }
+
+    /// Lets a sequence choose the bytes of `text`, until it stops.
+    fn answer(model: &Model, text: &[u8], stop: &[&str], max_new_tokens: u32) -> Sequence {
+        let stop = stop.iter().map(|&text| text.to_owned()).collect();
+        let request = Request { prompt: Prompt::Tokens(vec![1]), max_new_tokens, sampling: Sampling::Greedy, stop };
+        let mut sequence = Sequence::new(0, &request, vec![1]);
+        for byte in text {
+            let mut logits = vec![0.0; 259];
+            logits[3 + usize::from(*byte)] = 1.0;
+            sequence.choose(&logits, model).unwrap();
+            if sequence.stop.is_some() {
+                break;
+            }
+        }
+        sequence
+    }
+
+    /// The first byte of a character is no replacement character, though it looks like one until the others come.
+    #[test]
+    fn a_character_half_way_through_stops_nothing() {
+        let model = bytewise();
+        let sequence = answer(&model, "Grüße 🦙 end".as_bytes(), &["\u{fffd}", "🦙"], 64);
+        assert_eq!((sequence.stop, sequence.text(&model)), (Some(StopReason::StopText), "Grüße ".to_owned()));
+    }
+
+    #[test]
+    fn a_stop_text_may_span_tokens_and_characters() {
+        let model = bytewise();
+        let sequence = answer(&model, "a stüp b".as_bytes(), &["stop", "üp"], 64);
+        assert_eq!((sequence.stop, sequence.text(&model)), (Some(StopReason::StopText), "a st".to_owned()));
+        assert_eq!(sequence.tokens.len(), "a stüp".len());
+    }
+
+    #[test]
+    fn an_answer_ends_with_a_whole_character() {
+        let model = bytewise();
+        for (length, text) in [(3, "Gr"), (4, "Grü"), (6, "Grüß"), (7, "Grüße"), (10, "Grüße"), (11, "Grüße🦙")]
+        {
+            let sequence = answer(&model, "Grüße🦙".as_bytes(), &[], length);
+            assert_eq!((sequence.text(&model).as_str(), sequence.tokens.len()), (text, length as usize), "{length}");
+        }
+        // Bytes that never become a character are shown as such.
+        assert_eq!(answer(&model, b"a\xffb\x80", &[], 4).text(&model), "a\u{fffd}b\u{fffd}");
     }
 }

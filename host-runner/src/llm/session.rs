@@ -1,7 +1,7 @@
 //! Requests that come and go: each joins when there is room, runs at its own depth, and leaves when it is done.
 
 use super::decode::Answer;
-use super::engine::Engine;
+use super::engine::{Engine, Rows};
 use super::error::EngineError;
 use super::request::{Depth, Request};
 use super::sequence::{Sequence, StopReason};
@@ -60,12 +60,31 @@ impl Session<'_, '_> {
         running.map(|(_, sequence)| sequence.stop.get_or_insert(StopReason::Cancelled)).is_some()
     }
 
-    /// One token more for every request that has not ended, and the answers of those that have.
+    /// One token more for every request that has not ended, and the answers of those that have. An error ends all
+    /// requests, without answers: some have taken their token by then and some have not. The session goes on, empty.
     pub fn step(&mut self) -> Result<Vec<(Ticket, Answer)>, EngineError> {
+        let stepped = self.try_step();
+        if stepped.is_err() {
+            self.running.clear();
+            self.engine.context().clear();
+        }
+        stepped
+    }
+
+    fn try_step(&mut self) -> Result<Vec<(Ticket, Answer)>, EngineError> {
         let mut answers = self.collect();
         if !self.running.is_empty() {
             let Self { engine, running, .. } = self;
-            engine.step_each(running.iter_mut().map(|(_, sequence)| sequence))?;
+            engine.passes.clear();
+            match engine.options.rows {
+                Rows::Together => engine.step_each(running.iter_mut().map(|(_, sequence)| sequence))?,
+                Rows::Alone => {
+                    for ((_, sequence), id) in running.iter_mut().zip(0..) {
+                        let depth = sequence.depth;
+                        engine.step(std::slice::from_mut(sequence), id, depth)?;
+                    }
+                }
+            }
             answers.extend(self.collect());
         }
         Ok(answers)
@@ -88,10 +107,10 @@ impl Session<'_, '_> {
 }
 
 impl Engine<'_> {
-    /// Runs a prompt as sequence `id` and chooses the first token of the answer.
-    fn read_one(&mut self, sequence: &mut Sequence, id: u32) -> Result<(), EngineError> {
+    /// Runs a prompt as sequence `id` and chooses the first token of the answer. Returns the number of steps.
+    pub(super) fn read_one(&mut self, sequence: &mut Sequence, id: u32) -> Result<u32, EngineError> {
         let length = sequence.prompt.len();
-        let mut done = 0;
+        let (mut done, mut steps) = (0, 0);
         while done < length {
             let end = length.min(done + self.options.prefill_tokens as usize);
             self.batch.clear();
@@ -100,9 +119,11 @@ impl Engine<'_> {
             }
             self.forward(sequence.depth)?;
             done = end;
+            steps += 1;
         }
         let depth = sequence.depth;
-        self.choose_for(sequence, 0, depth).map(|_| ())
+        self.choose_for(sequence, 0, depth)?;
+        Ok(steps)
     }
 
     /// One token more for every sequence, each at its own depth.

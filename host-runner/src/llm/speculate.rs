@@ -10,21 +10,24 @@
 //! Several tokens at once are summed in another order than one by one, in llama.cpp as everywhere, so a logit may differ
 //! in its last bits, and a tie within them may fall the other way.
 
+use super::cache::Reads;
 use super::decode::DecodeReport;
-use super::engine::Engine;
+use super::engine::{Engine, Pass};
 use super::error::EngineError;
 use super::ffi::Hidden;
 use super::payoff::{Next, Payoff};
 use super::prefill::Prefilled;
 use super::request::TokenId;
 use super::sequence::Sequence;
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How to draft.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Speculation {
-    /// Layers that draft: at least 1, and not all.
+    /// Layers that draft: at least 1, and not all. Of another model ([`Prefilled::speculate_with`]) at least 1.
     pub draft_layers: u32,
     /// Tokens drafted in a round, at least 1.
     pub draft_tokens: u32,
@@ -32,10 +35,28 @@ pub struct Speculation {
     pub always: bool,
 }
 
+/// What runs of the model cost, where the clock of this machine is not the one that counts.
+#[derive(Clone)]
+pub struct Price(Arc<dyn Fn(Pass) -> Duration + Send + Sync>);
+
+impl Price {
+    /// A run costs what `price` says.
+    pub fn new(price: impl Fn(Pass) -> Duration + Send + Sync + 'static) -> Self {
+        Self(Arc::new(price))
+    }
+}
+
+impl fmt::Debug for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Price")
+    }
+}
+
 /// Drafts over any number of batches, and remembers whether it pays.
 #[derive(Debug, Clone)]
 pub struct Drafter {
     speculation: Speculation,
+    price: Option<Price>,
     payoff: Payoff,
     statistics: Statistics,
 }
@@ -69,7 +90,19 @@ impl Drafter {
     /// A drafter that has seen nothing yet.
     #[must_use]
     pub fn new(speculation: Speculation) -> Self {
-        Self { speculation, payoff: Payoff::default(), statistics: Statistics::default() }
+        Self { speculation, price: None, payoff: Payoff::default(), statistics: Statistics::default() }
+    }
+
+    /// A drafter that judges by the price of runs instead of by this machine's clock: the same runs, the same judgement.
+    #[must_use]
+    pub fn priced(speculation: Speculation, price: Price) -> Self {
+        Self { price: Some(price), ..Self::new(speculation) }
+    }
+
+    /// How it drafts.
+    #[must_use]
+    pub fn speculation(&self) -> Speculation {
+        self.speculation
     }
 
     /// What came of the drafts so far.
@@ -92,58 +125,89 @@ impl Drafter {
 }
 
 impl Prefilled<'_, '_> {
-    /// Decodes like [`Prefilled::decode`], with drafts. The prompts must have been read at full depth.
+    /// Decodes like [`Prefilled::decode`], with drafts. All the layers that read the prompts check.
     pub fn speculate(self, drafter: &mut Drafter, stop: &AtomicBool) -> Result<DecodeReport, EngineError> {
-        let Speculation { draft_layers, draft_tokens, always } = drafter.speculation;
-        let layers = self.engine.full_depth(self.layers)?;
+        let (draft_layers, layers) = (drafter.speculation.draft_layers, self.layers);
+        self.engine.model.require_exits()?;
         if !(1..layers).contains(&draft_layers) {
             return Err(EngineError::PartialDepth { what: "drafting", asked: draft_layers, limit: layers - 1 });
         }
+        let depths = Depths { draft: draft_layers, check: layers };
+        self.speculate_by(drafter, stop, |engine, running, first, drafts, statistics| {
+            let moved = engine.context().moved();
+            let tokens = engine.round(running, first, depths, drafts, statistics)?;
+            statistics.repeated += engine.context().moved() - moved;
+            Ok(tokens)
+        })
+    }
+
+    /// Decodes in rounds, as long as they pay. `round` drafts so many tokens for each sequence, checks them, and returns the
+    /// number of new tokens.
+    pub(super) fn speculate_by(
+        self,
+        drafter: &mut Drafter,
+        stop: &AtomicBool,
+        mut round: impl FnMut(&mut Engine, &mut [Sequence], u32, usize, &mut Statistics) -> Result<usize, EngineError>,
+    ) -> Result<DecodeReport, EngineError> {
+        let Speculation { draft_tokens, always, .. } = drafter.speculation;
+        let layers = self.layers;
         let batch = u32::try_from(self.sequences.len()).unwrap_or(u32::MAX);
         let limit = (self.engine.options.prefill_tokens / batch).saturating_sub(1);
         if !(1..=limit).contains(&draft_tokens) {
             return Err(EngineError::RunLimit { what: "drafts", asked: draft_tokens, limit });
         }
-        let Drafter { payoff, statistics, .. } = drafter;
-        self.run(stop, |engine, running| {
-            let started = Instant::now();
+        let Drafter { payoff, statistics, price, .. } = drafter;
+        self.run(stop, |engine, running, first| {
+            let (started, passes) = (Instant::now(), engine.passes.len());
+            let cost = |engine: &Engine| match &*price {
+                None => started.elapsed(),
+                Some(Price(price)) => engine.passes[passes..].iter().map(|&pass| price(pass)).sum(),
+            };
             let room = running.iter().map(Sequence::remaining).min().unwrap_or(0);
             let drafts = (draft_tokens as usize).min(room.saturating_sub(1));
-            if drafts == 0 || (!always && payoff.next() == Next::Plain) {
-                engine.step(running, layers)?;
+            // With a price both ways are known without trying the other.
+            let judged = if price.is_some() { payoff.stopped_after().is_some() } else { payoff.next() == Next::Plain };
+            if drafts == 0 || (!always && judged) {
+                engine.step(running, first, layers)?;
                 statistics.plain_steps += 1;
-                payoff.plain(started.elapsed(), running.len());
+                payoff.plain(cost(engine), running.len());
                 return Ok(());
             }
-            let moved = engine.context().moved();
-            let tokens = engine.round(running, draft_layers, drafts, statistics)?;
-            statistics.repeated += engine.context().moved() - moved;
+            let sequences = u32::try_from(running.len()).unwrap_or(u32::MAX);
+            let tokens = round(engine, running, first, drafts, statistics)?;
             if !always {
-                payoff.round(started.elapsed(), tokens);
+                if let Some(Price(price)) = &*price {
+                    let steps = tokens as f64 / f64::from(sequences);
+                    payoff.plain(price(Pass { tokens: sequences, layers }).mul_f64(steps), tokens);
+                }
+                payoff.round(cost(engine), tokens);
             }
             Ok(())
         })
     }
 }
 
-impl Engine<'_> {
-    /// `layers` if that is all of them.
-    pub(super) fn full_depth(&self, layers: u32) -> Result<u32, EngineError> {
-        if layers == self.model.n_layer() { Ok(layers) } else { Err(EngineError::NeedsFullDepth { layers }) }
-    }
+/// Layers that draft, and layers that check.
+#[derive(Clone, Copy)]
+struct Depths {
+    draft: u32,
+    check: u32,
+}
 
+impl Engine<'_> {
     /// Drafts, checks, and returns the number of new tokens of all sequences together.
     fn round(
         &mut self,
         running: &mut [Sequence],
-        draft_layers: u32,
+        first: u32,
+        depths: Depths,
         drafts: usize,
         statistics: &mut Statistics,
     ) -> Result<usize, EngineError> {
-        let (fed, hidden) = self.draft(running, draft_layers, drafts)?;
+        let (fed, hidden) = self.draft(running, first, depths.draft, drafts)?;
         self.batch.clear();
         let mut all = Hidden::default();
-        for ((id, sequence), (fed, hidden)) in (0..).zip(&*running).zip(fed.iter().zip(&hidden)) {
+        for ((id, sequence), (fed, hidden)) in (first..).zip(&*running).zip(fed.iter().zip(&hidden)) {
             let (_, start) = sequence.next();
             self.context().truncate(id, start);
             for (&token, position) in fed.iter().zip(start..) {
@@ -151,13 +215,24 @@ impl Engine<'_> {
             }
             all.extend(hidden);
         }
-        let layers = self.model.n_layer();
-        self.go_on(&all, layers)?;
+        self.go_on(&all, depths.check, Reads::Exact)?;
+        self.accept(running, first, depths.check, &fed, statistics)
+    }
 
+    /// Lets each sequence choose from the logits of what was fed to it, behind `layers`, as long as its choices are the
+    /// drafts; the rest is taken out of the cache. Returns the number of new tokens of all sequences together.
+    pub(super) fn accept(
+        &mut self,
+        running: &mut [Sequence],
+        first: u32,
+        layers: u32,
+        fed: &[Vec<TokenId>],
+        statistics: &mut Statistics,
+    ) -> Result<usize, EngineError> {
         let before: usize = running.iter().map(|sequence| sequence.entropies.len()).sum();
-        for ((id, sequence), fed) in (0..).zip(&mut *running).zip(&fed) {
+        for ((nth, sequence), fed) in (0..).zip(&mut *running).zip(fed) {
             let (_, start) = sequence.next();
-            let rows = id as usize * fed.len()..;
+            let (id, rows) = (first + nth, nth as usize * fed.len()..);
             // The whole model says what follows each token that was fed. Behind a wrong draft nothing counts.
             for (row, (position, draft)) in rows.zip((start + 1..).zip(fed[1..].iter().map(Some).chain([None]))) {
                 let token = self.choose_for(sequence, row, layers)?;
@@ -170,7 +245,7 @@ impl Engine<'_> {
         }
         let tokens = running.iter().map(|sequence| sequence.entropies.len()).sum::<usize>() - before;
         statistics.rounds += 1;
-        statistics.drafted += (drafts * running.len()) as u64;
+        statistics.drafted += fed.iter().map(|fed| fed.len() as u64 - 1).sum::<u64>();
         statistics.round_tokens += tokens as u64;
         Ok(tokens)
     }
@@ -180,6 +255,7 @@ impl Engine<'_> {
     fn draft(
         &mut self,
         running: &[Sequence],
+        first: u32,
         draft_layers: u32,
         drafts: usize,
     ) -> Result<(Vec<Vec<TokenId>>, Vec<Hidden>), EngineError> {
@@ -187,12 +263,12 @@ impl Engine<'_> {
         let mut hidden = vec![Hidden::default(); running.len()];
         for step in 0..=drafts {
             self.batch.clear();
-            for ((id, sequence), fed) in (0..).zip(running).zip(&fed) {
+            for ((id, sequence), fed) in (first..).zip(running).zip(&fed) {
                 let position = sequence.next().1 + u32::try_from(step).unwrap_or(u32::MAX);
                 // The last draft is checked like the others, but nothing is drafted behind it.
                 self.batch.push(fed[step], position, id, step < drafts);
             }
-            let kept = self.stop_behind(draft_layers)?;
+            let kept = self.stop_behind(draft_layers, Reads::Exact)?;
             for (nth, hidden) in hidden.iter_mut().enumerate() {
                 hidden.push(kept, nth);
             }

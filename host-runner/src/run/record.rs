@@ -21,6 +21,9 @@ pub struct Header {
     pub seed: u64,
     /// True when the board is simulated.
     pub simulated: bool,
+    /// What was read and written, where the board is real.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub real: Option<RealHeader>,
     /// Name of the board.
     pub board: String,
     /// SHA-256 of the board profile.
@@ -45,10 +48,10 @@ pub struct Header {
     pub rate_per_s: f64,
     /// The fan fails when this request arrives.
     pub fan_off_at: Option<usize>,
-    /// Air around the board, °C.
-    pub ambient_c: f64,
-    /// Board temperature at the start, °C.
-    pub start_c: f64,
+    /// Air around the simulated board, °C.
+    pub ambient_c: Option<f64>,
+    /// Temperature of the simulated board at the start, °C.
+    pub start_c: Option<f64>,
     /// Temperature that must never be reached, °C.
     pub temperature_limit_c: f64,
     /// Most tokens of an answer.
@@ -59,6 +62,24 @@ pub struct Header {
     pub threads: u32,
     /// Fewest layers that the model's quality allows.
     pub min_depth: u16,
+    /// Drafts or a gate, where one was asked for: `draft 4`, `draft auto`, `gate 0.1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoding: Option<String>,
+}
+
+/// What a record says about a real board.
+#[derive(Clone, Debug, Serialize)]
+pub struct RealHeader {
+    /// The rails whose power is integrated, such as `VDD_IN`.
+    pub power_rails: String,
+    /// False for a dry run: decisions were made, and clocks and fan left alone.
+    pub applied: bool,
+    /// L4T release.
+    pub release: Option<String>,
+    /// Power mode.
+    pub power_mode: Option<String>,
+    /// Clocks that the power mode allows, Hz.
+    pub allowed_hz: (u64, u64),
 }
 
 /// Last line of a record.

@@ -1,6 +1,7 @@
 //! The figures of a run, collected turn by turn.
 
 use super::{Ending, Finished, TurnRecord};
+use crate::env::answers::DecodeWork;
 use controller_core::action::Reason;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -22,6 +23,7 @@ pub struct Collector {
     reward: (f64, u64),
     overruled: BTreeMap<Reason, u64>,
     right: (u64, u64),
+    work: Option<DecodeWork>,
 }
 
 /// The figures of a run. Energies are those of the module's rails and the fan, idle included.
@@ -71,6 +73,21 @@ pub struct Summary {
     pub fallbacks: u32,
     /// Decisions changed by the supervisor, by reason.
     pub overruled: BTreeMap<String, u64>,
+    /// In a run with drafts or a gate: layers that ran per decoded token, of the model's own layers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_layers_per_token: Option<f64>,
+    /// In a run with drafts or a gate: runs of the model, over some or all layers, per decoded token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_runs_per_token: Option<f64>,
+    /// Tokens drafted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drafted_tokens: Option<u64>,
+    /// Share of the drafts that all layers chose too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepted_drafts_share: Option<f64>,
+    /// Share of the decoded tokens that left at a probe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_early_share: Option<f64>,
 }
 
 impl Summary {
@@ -110,6 +127,9 @@ impl Collector {
         if turn.step.decision.reason != Reason::AsRequested {
             *self.overruled.entry(turn.step.decision.reason).or_default() += 1;
         }
+        if let Some(work) = turn.decode_work {
+            self.work = Some(self.work.unwrap_or_default().and(work));
+        }
         for answer in &turn.answers {
             self.responses_s.push(answer.response_s);
             if let Some(right) = answer.right {
@@ -137,6 +157,7 @@ impl Collector {
         self.responses_s.sort_by(f64::total_cmp);
         let duration_s = self.span_us as f64 / 1e6;
         let over = |value: f64| if duration_s > 0.0 { value / duration_s } else { 0.0 };
+        let work = self.work;
         Summary {
             ending: finished.ending,
             requests: self.requests,
@@ -160,6 +181,13 @@ impl Collector {
             holds: self.holds,
             fallbacks: finished.fallbacks,
             overruled: self.overruled.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
+            decode_layers_per_token: work.and_then(|work| per(work.layer_runs as f64, work.tokens)),
+            decode_runs_per_token: work.and_then(|work| per(work.runs as f64, work.tokens)),
+            drafted_tokens: work.map(|work| work.drafted).filter(|drafted| *drafted > 0),
+            accepted_drafts_share: work.and_then(|work| per(work.accepted as f64, work.drafted)),
+            left_early_share: work
+                .filter(|work| work.left_early > 0)
+                .and_then(|work| per(work.left_early as f64, work.tokens)),
         }
     }
 }

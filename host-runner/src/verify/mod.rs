@@ -1,5 +1,6 @@
 //! Conformance against recorded truth: `energyllm verify ...`.
 
+pub mod board;
 pub mod grpo;
 pub mod plant;
 pub mod policy;

@@ -5,7 +5,7 @@ use super::super::{Format, Outcome};
 use super::{file_name, parse_numbers, temporary_folder, write_random};
 use crate::llm::bench::{BenchOptions, BenchReport, Spread, bench};
 use crate::llm::random::Shape;
-use crate::report::table::Table;
+use crate::report::table::{Table, number};
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
@@ -22,7 +22,8 @@ const MEMORY_LIMIT: f64 = 1.05;
 ///
 /// The contenders take turns in one process; ratios are formed within a round, and median and quartiles are printed.
 /// Exit code 1 when a median passes its limit: 1.10 for an exit against the truncated copy, 1.03 for full depth
-/// against llama.cpp without a callback, 1.05 for memory. Energy is not measured: no board is here.
+/// against llama.cpp without a callback, 1.05 for memory. Joules per token are those of the processor packages (RAPL),
+/// where the kernel shows them; elsewhere the command says what is missing.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -94,16 +95,21 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     object.wall("worst_exit_to_truncated", exit);
     object.wall("worst_full_to_native", full);
     object.wall("memory_to_native", report.memory_ratio);
+    object.wall("no_energy", report.no_energy.as_ref().map(ToString::to_string));
     object.wall("depths", rows(&report));
     object.wall("drafts", draft_rows(&report));
     match format {
         Format::Json => object.print()?,
         Format::Text => print(&format!(
-            "{}\n{}\nworst median: exit {exit:.3} of the truncated copy (limit {EXIT_LIMIT}), full depth {full:.3} of \
+            "{}\n{}\nenergy: {}\nworst median: exit {exit:.3} of the truncated copy (limit {EXIT_LIMIT}), full depth {full:.3} of \
              llama.cpp (limit {FULL_LIMIT}), memory {memory:.3} (limit {MEMORY_LIMIT})\nCPU time of this process, {} \
              rounds of {} steps, {} thread(s); medians [quartiles]",
             depth_table(&report),
             draft_table(&report),
+            report
+                .no_energy
+                .as_ref()
+                .map_or_else(|| "processor packages, whoever uses them".into(), ToString::to_string),
             arguments.rounds,
             arguments.steps,
             arguments.threads
@@ -115,7 +121,9 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
 /// Three depths from half way up.
 fn usual_depths(path: &std::path::Path) -> anyhow::Result<Vec<u32>> {
     let header = crate::llm::gguf::Header::open(path).with_context(|| path.display().to_string())?;
-    let layers = header.count("llama.block_count").and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
+    let architecture = header.text("general.architecture").unwrap_or_default();
+    let layers =
+        header.count(&format!("{architecture}.block_count")).and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
     let mut depths: Vec<u32> = [9, 12, 15].iter().map(|sixteenths| (layers * sixteenths).div_ceil(16)).collect();
     depths.retain(|depth| (1..layers).contains(depth));
     depths.dedup();
@@ -128,8 +136,17 @@ fn spread(spread: Spread) -> String {
 }
 
 fn depth_table(report: &BenchReport) -> Table {
-    let titles =
-        ["depth", "batch", "ms/token", "exit/truncated", "exit/whole", "ideal", "full/native", "prefill/truncated"];
+    let titles = [
+        "depth",
+        "batch",
+        "ms/token",
+        "exit/truncated",
+        "exit/whole",
+        "ideal",
+        "full/native",
+        "prefill/truncated",
+        "J/token",
+    ];
     let mut table = Table::new(titles);
     for cost in &report.depths {
         table.row([
@@ -141,6 +158,7 @@ fn depth_table(report: &BenchReport) -> Table {
             format!("{:.3}", cost.ideal),
             spread(cost.full_to_native),
             spread(cost.prefill_to_truncated),
+            number(cost.joules_per_token, 4),
         ]);
     }
     table
@@ -176,6 +194,7 @@ fn rows(report: &BenchReport) -> Vec<Value> {
             "ideal_to_whole": cost.ideal,
             "full_to_native": json_of(cost.full_to_native),
             "prefill_to_truncated": json_of(cost.prefill_to_truncated),
+            "joules_per_token": cost.joules_per_token,
         })
     };
     report.depths.iter().map(row).collect()

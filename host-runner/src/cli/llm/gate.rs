@@ -4,7 +4,7 @@ use super::super::output::{Object, print};
 use super::super::{Format, Outcome};
 use super::{DEFAULT_MODEL, DEFAULT_PROMPTS, file_name, progress_bar, questions};
 use crate::llm::depths::Question;
-use crate::llm::{Answer, Depth, Engine, EngineOptions, Gate, GateReport, Model, ModelOptions, Request};
+use crate::llm::{Answer, Deeper, Depth, Engine, EngineOptions, Gate, GateReport, Model, ModelOptions, Request};
 use crate::report::table::{Table, number};
 use crate::resources::cpu_seconds;
 use clap::Args;
@@ -15,12 +15,14 @@ use std::sync::atomic::AtomicBool;
 /// Let each token leave where the model is sure of it, and compare the answers with those of full depth.
 ///
 /// Tokens leave behind the first or the second probe layer if the entropy there is below a threshold. Keys and values
-/// stay exact: what has left early is finished as soon as a later token needs it.
+/// stay exact: what has left early is finished as soon as a later token needs it. With --propagate they are also
+/// tried the other way: made at once from the hidden state with which the token left, which is approximate.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   energyllm llm gate                                        the shipped model, probes at 8 and 12 of 16 layers
   energyllm llm gate --first 6 --one-probe --thresholds 0.02,0.1
+  energyllm llm gate --propagate                            exact and propagated keys and values side by side
   energyllm llm gate model.gguf --prompts my.txt --batch 4")]
 pub struct Arguments {
     /// Model: a GGUF file of a Llama architecture.
@@ -47,6 +49,9 @@ pub struct Arguments {
     /// Tokens of a sequence that may wait to be finished.
     #[arg(long, default_value_t = 16)]
     max_pending: u32,
+    /// Try each threshold with propagated keys and values too.
+    #[arg(long)]
+    propagate: bool,
     /// Requests answered together.
     #[arg(long, default_value_t = 1)]
     batch: u32,
@@ -64,6 +69,9 @@ pub struct Arguments {
 /// All answers at one threshold, or at full depth.
 #[derive(Default)]
 struct Course {
+    threshold: f32,
+    deeper: Deeper,
+    propagated: u64,
     answers: Vec<Answer>,
     chosen: [u64; 3],
     layer_runs: u64,
@@ -73,10 +81,11 @@ struct Course {
 
 impl Course {
     fn add(&mut self, report: GateReport) {
-        self.answers.extend(report.decode.answers);
         self.chosen.iter_mut().zip(report.chosen).for_each(|(sum, chosen)| *sum += chosen);
-        self.layer_runs += report.layer_runs;
+        self.layer_runs += report.decode.layer_runs();
+        self.propagated += report.propagated;
         self.head_runs += report.head_runs;
+        self.answers.extend(report.decode.answers);
     }
 
     /// Share of the questions with a phrase whose answer contains it.
@@ -104,25 +113,14 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         ..EngineOptions::default()
     };
     let mut engine = Engine::new(&model, &options)?;
-    let bar = progress_bar((requests.len() * (1 + arguments.thresholds.len())) as u64)?;
-    let go_on = AtomicBool::new(false);
-    let mut full = Course::default();
-    let mut courses: Vec<_> = arguments.thresholds.iter().map(|_| Course::default()).collect();
-    // Full depth and every threshold take turns on the same prompts.
-    for group in requests.chunks(arguments.batch as usize) {
-        let prefilled = engine.prefill(group, Depth::Full)?;
-        let started = cpu_seconds();
-        full.answers.extend(prefilled.decode(&go_on)?.answers);
-        full.seconds += cpu_seconds() - started;
-        for (course, &threshold) in courses.iter_mut().zip(&arguments.thresholds) {
-            let gate = Gate { first, second, threshold, max_pending: arguments.max_pending };
-            let prefilled = engine.prefill(group, Depth::Full)?;
-            let started = cpu_seconds();
-            course.add(prefilled.decode_gated(&gate, &go_on)?);
-            course.seconds += cpu_seconds() - started;
-        }
-        bar.inc((group.len() * (1 + courses.len())) as u64);
-    }
+    let ways = if arguments.propagate { &[Deeper::Resumed, Deeper::Propagated][..] } else { &[Deeper::Resumed] };
+    let settings =
+        arguments.thresholds.iter().flat_map(|&threshold| ways.iter().map(move |&deeper| (threshold, deeper)));
+    let course = |(threshold, deeper)| Course { threshold, deeper, ..Course::default() };
+    let mut courses: Vec<Course> = settings.map(course).collect();
+    let bar = progress_bar((requests.len() * (1 + courses.len())) as u64)?;
+    let probes = Gate { first, second, threshold: 0.0, max_pending: arguments.max_pending, deeper: Deeper::Resumed };
+    let full = answer(&mut engine, &requests, probes, &mut courses, |done| bar.inc(done))?;
     bar.finish_and_clear();
 
     let mut object = Object::new("llm gate", None, false);
@@ -138,6 +136,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let percent = |share: f64| number(Some(share * 100.0), 1);
     let mut table = Table::new([
         "threshold, nats",
+        "keys, values",
         "leave first, %",
         "second, %",
         "layers/token",
@@ -147,9 +146,10 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         "CPU time",
     ]);
     let full_right = right.map_or_else(|| "-".into(), percent);
-    table.row(["full depth", "0.0", "0.0", &format!("{layers}.00"), "1.00", "100.0", &full_right, "1.000"]);
+    table.row(["full depth", "exact", "0.0", "0.0", &format!("{layers}.00"), "1.00", "100.0", &full_right, "1.000"]);
     let mut ratios = Vec::new();
-    for (course, &threshold) in courses.iter().zip(&arguments.thresholds) {
+    for course in &courses {
+        let (threshold, deeper) = (course.threshold, deeper_name(course.deeper));
         let tokens = (course.chosen.iter().sum::<u64>() as f64).max(1.0);
         let pairs = course.answers.iter().zip(&full.answers);
         let same = pairs.filter(|(a, b)| a.tokens == b.tokens).count() as f64 / (full.answers.len() as f64).max(1.0);
@@ -159,6 +159,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         let ratio = course.seconds / full.seconds;
         table.row([
             format!("{threshold}"),
+            deeper.to_owned(),
             percent(leave_first),
             percent(leave_second),
             number(Some(mean_layers), 2),
@@ -168,10 +169,11 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
             number(Some(ratio), 3),
         ]);
         object.rows.push(json!({
-            "threshold_nats": f64::from(threshold), "leave_first_share": leave_first, "leave_second_share": leave_second,
+            "threshold_nats": f64::from(threshold), "deeper": deeper, "propagated_tokens": course.propagated,
+            "leave_first_share": leave_first, "leave_second_share": leave_second,
             "mean_layers": mean_layers, "mean_heads": heads, "same_answers_share": same, "right_answers_share": right,
         }));
-        ratios.push(json!({"threshold_nats": f64::from(threshold), "cpu_time_to_full_depth": ratio}));
+        ratios.push(json!({"threshold_nats": f64::from(threshold), "deeper": deeper, "cpu_time_to_full_depth": ratio}));
     }
     object.wall("cpu_time", ratios);
     match format {
@@ -186,4 +188,39 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         ))?,
     }
     Ok(Outcome::Passed)
+}
+
+/// Answers everything at full depth and in all `courses`, in turns on the same prompts. Returns full depth's.
+fn answer(
+    engine: &mut Engine,
+    requests: &[Request],
+    probes: Gate,
+    courses: &mut [Course],
+    done: impl Fn(u64),
+) -> anyhow::Result<Course> {
+    let go_on = AtomicBool::new(false);
+    let mut full = Course::default();
+    for group in requests.chunks(engine.options().max_batch as usize) {
+        let prefilled = engine.prefill(group, Depth::Full)?;
+        let started = cpu_seconds();
+        full.answers.extend(prefilled.decode(&go_on)?.answers);
+        full.seconds += cpu_seconds() - started;
+        for course in &mut *courses {
+            let gate = Gate { threshold: course.threshold, deeper: course.deeper, ..probes };
+            let prefilled = engine.prefill(group, Depth::Full)?;
+            let started = cpu_seconds();
+            course.add(prefilled.decode_gated(&gate, &go_on)?);
+            course.seconds += cpu_seconds() - started;
+        }
+        done((group.len() * (1 + courses.len())) as u64);
+    }
+    Ok(full)
+}
+
+/// Where deeper keys and values come from, as it stands in tables and in JSON.
+const fn deeper_name(deeper: Deeper) -> &'static str {
+    match deeper {
+        Deeper::Resumed => "exact",
+        Deeper::Propagated => "propagated",
+    }
 }

@@ -18,12 +18,14 @@ use std::sync::atomic::AtomicBool;
 /// Draft with the first layers, check with all, and compare every text with plain greedy decoding.
 ///
 /// Every prompt is answered plainly and with drafts, for each batch size and draft length. Exit code 1 when a text
-/// differs. With --while-it-pays the engine stops drafting where that takes longer than plain decoding.
+/// differs. With --while-it-pays the engine stops drafting where that takes longer than plain decoding. With --draft-model
+/// another model drafts, with the same tokenizer: classic speculation.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   energyllm llm speculate                                   the shipped model, 320 prompts, 6 settings: 1920 texts
   energyllm llm speculate --make-random                     a random model, whose drafts are mostly wrong
+  energyllm llm speculate large.gguf --draft-model small.gguf
   energyllm llm speculate model.gguf --draft-layers 9 --drafts 4 --while-it-pays")]
 pub struct Arguments {
     /// Model: a GGUF file of a Llama architecture.
@@ -38,7 +40,10 @@ pub struct Arguments {
     /// Use the first N prompts only; of random ones 170 unless told otherwise.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Layers that draft. Default: half of them.
+    /// Another model that drafts: a GGUF file with the same vocabulary.
+    #[arg(long, value_name = "FILE", conflicts_with = "make_random")]
+    draft_model: Option<PathBuf>,
+    /// Layers that draft. Default: half of them; of another model all.
     #[arg(long, value_name = "LAYERS")]
     draft_layers: Option<u32>,
     /// Tokens drafted before a check.
@@ -79,7 +84,9 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let model = Model::load(&path, &ModelOptions::default())?;
     anyhow::ensure!(arguments.limit != Some(0), "--limit must be at least 1");
     let requests = if arguments.make_random { random_requests(arguments) } else { real_requests(arguments, &model)? };
-    let draft_layers = arguments.draft_layers.unwrap_or(model.n_layer() / 2).max(1);
+    let small = arguments.draft_model.as_ref().map(|path| Model::load(path, &ModelOptions::default())).transpose()?;
+    let usual_layers = small.as_ref().map_or(model.n_layer() / 2, Model::n_layer);
+    let draft_layers = arguments.draft_layers.unwrap_or(usual_layers).max(1);
     let bar = progress_bar((requests.len() * arguments.batches.len() * arguments.drafts.len()) as u64)?;
     let mut table = Table::new([
         "batch",
@@ -103,10 +110,11 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
             ..EngineOptions::default()
         };
         let mut engine = Engine::new(&model, &options)?;
+        let mut small = small.as_ref().map(|small| Engine::new(small, &options)).transpose()?;
         for &drafts in &arguments.drafts {
             let speculation = Speculation { draft_layers, draft_tokens: drafts, always: !arguments.while_it_pays };
             let mut drafter = Drafter::new(speculation);
-            let (same, speed_up) = compare(&mut engine, &requests, &mut drafter, |done| bar.inc(done))?;
+            let (same, speed_up) = compare(&mut engine, small.as_mut(), &requests, &mut drafter, |done| bar.inc(done))?;
             let statistics = drafter.statistics();
             let per_round = statistics.round_tokens as f64 / (statistics.rounds as f64).max(1.0) / f64::from(batch);
             texts += requests.len();
@@ -136,6 +144,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     object.figure("texts", texts);
     object.figure("identical", identical);
     object.figure("draft_layers", draft_layers);
+    object.figure("draft_model", arguments.draft_model.is_some());
     object.wall("settings", wall);
     object.pass = texts == identical;
     if identical < texts {
@@ -146,10 +155,11 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     match format {
         Format::Json => object.print()?,
         Format::Text => print(&format!(
-            "{table}\n{}: {identical} of {texts} texts identical to plain decoding; {draft_layers} of {} layers draft\n\
+            "{table}\n{}: {identical} of {texts} texts identical to plain decoding; {draft_layers} of {} layers {}draft\n\
              speed-up: CPU time of decoding, plain over drafted, median of the batches",
             file_name(&path),
-            model.n_layer()
+            small.as_ref().unwrap_or(&model).n_layer(),
+            arguments.draft_model.as_ref().map_or_else(String::new, |path| format!("of {} ", file_name(path)))
         ))?,
     }
     Ok(if object.pass { Outcome::Passed } else { Outcome::Failed })
@@ -159,6 +169,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
 /// batches of CPU time, plain over drafted.
 fn compare(
     engine: &mut Engine,
+    mut small: Option<&mut Engine>,
     requests: &[Request],
     drafter: &mut Drafter,
     done: impl Fn(u64),
@@ -172,7 +183,10 @@ fn compare(
         let plain_seconds = cpu_seconds() - started;
         let prefilled = engine.prefill(group, Depth::Full)?;
         let started = cpu_seconds();
-        let outcome = prefilled.speculate(drafter, &go_on)?;
+        let outcome = match &mut small {
+            Some(small) => prefilled.speculate_with(small, drafter, &go_on)?,
+            None => prefilled.speculate(drafter, &go_on)?,
+        };
         ratios.push(plain_seconds / (cpu_seconds() - started));
         let pairs = plain.answers.iter().zip(&outcome.answers);
         same += pairs.filter(|(a, b)| a.tokens == b.tokens && a.stop == b.stop).count();

@@ -4,7 +4,7 @@ use super::super::output::{Object, print};
 use super::super::{Format, Outcome};
 use super::{DEFAULT_PROMPTS, file_name, progress_bar, questions};
 use crate::llm::{
-    Answer, Depth, Engine, EngineOptions, Model, ModelOptions, Precision, Request, Sampling, StopReason, Ticket,
+    Answer, Depth, Engine, EngineOptions, Model, ModelOptions, Precision, Request, Rows, Sampling, StopReason, Ticket,
     TokenId,
 };
 use crate::resources::resident_bytes;
@@ -19,11 +19,13 @@ use std::sync::atomic::AtomicBool;
 ///
 /// Exit code 1 when memory grows by more than 2 %, when a place in the batch is lost, or when an answer differs from
 /// that of the same request alone. The default model is in `Q8_0`: on x86 CPUs llama.cpp then sums a row of a batch as it
-/// sums one alone. With F16 weights it does not, and draws at high temperatures differ now and then.
+/// sums one alone. With F32, F16 and BF16 weights it does not, and draws at high temperatures differ now and then: the
+/// command says how far logits are apart. With --exact every request runs by itself and nothing differs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   energyllm llm stress                          10,000 requests to the shipped model
+  energyllm llm stress models/tiny-llama/tiny-llama-f16.gguf --exact
   energyllm llm stress model.gguf --requests 500 --batch 16 --seed 3")]
 pub struct Arguments {
     /// Model: a GGUF file of a Llama architecture.
@@ -38,6 +40,9 @@ pub struct Arguments {
     /// Most requests together.
     #[arg(long, default_value_t = 8)]
     batch: u32,
+    /// Run each request by itself, so that its answer does not depend on its neighbours, whatever the weights.
+    #[arg(long)]
+    exact: bool,
     /// Tokens of one request, prompt and answer together.
     #[arg(long, default_value_t = 128)]
     context: u32,
@@ -123,10 +128,12 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         sequence_tokens: arguments.context,
         threads: arguments.threads,
         precision: Precision::Single,
+        rows: if arguments.exact { Rows::Alone } else { Rows::Together },
         ..EngineOptions::default()
     };
     let mut engine = Engine::new(&model, &options)?;
     let bar = progress_bar(u64::from(arguments.requests) * 2)?;
+    let row_difference = engine.row_difference()?;
     let (answers, findings) = together(&mut engine, &cases, &bar)?;
     let mut different = 0_usize;
     let go_on = AtomicBool::new(false);
@@ -147,20 +154,25 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     object.figure("steps", findings.steps);
     object.figure("lost_places", findings.lost_places);
     object.figure("different_answers", different);
+    object.figure("exact", arguments.exact);
+    object.figure("largest_row_difference", row_difference);
     object.pass = pass;
     object.wall("memory_growth", growth);
     object.wall("memory_bytes", findings.late_bytes);
     match format {
         Format::Json => object.print()?,
         Format::Text => print(&format!(
-            "{}: {} requests, {} cancelled, {} tokens in {} steps\nplaces lost: {}\nanswers that differ from the same \
-             request alone: {different}\nmemory at the end over memory after a tenth: {}",
+            "{}: {} requests, {} cancelled, {} tokens in {} steps{}\nplaces lost: {}\nanswers that differ from the same \
+             request alone: {different}\nlargest difference of a logit, in a batch and alone: {row_difference:.1e}{}\n\
+             memory at the end over memory after a tenth: {}",
             file_name(&arguments.model),
             cases.len(),
             findings.cancelled,
             findings.tokens,
             findings.steps,
+            if arguments.exact { ", each request by itself" } else { "" },
             findings.lost_places,
+            if row_difference > 0.0 { " (--exact runs each request by itself)" } else { "" },
             growth.map_or_else(|| "unknown".into(), |growth| format!("{growth:.4} (limit {GROWTH_LIMIT})"))
         ))?,
     }

@@ -2,18 +2,23 @@
 
 use super::super::output::note;
 use super::present::{progress_bar, show_progress};
+use super::real::RealBoard;
 use super::{Arguments, DEFAULT_PROMPTS, FanOff, SHIPPED_REQUESTS, STOP};
 use crate::atomic_file::AtomicFile;
+use crate::board::actuator::incidents::Incidents;
+use crate::board::session::Session;
+use crate::env::board::Board;
 use crate::env::profile::BoardProfile;
 use crate::env::quality::Quality;
 use crate::env::queue::Queue;
 use crate::env::service::Service;
 use crate::input_file;
-use crate::llm::{Model, ModelOptions};
+use crate::llm::{Model, ModelOptions, Pass, Price};
 use crate::run::choice::{AnyGovernor, Choice, ChoiceError};
 use crate::run::control::{Control, Place};
+use crate::run::decoding::Decoding;
 use crate::run::firmware::Firmware;
-use crate::run::llama::{Llama, LlamaOptions};
+use crate::run::llama::{Llama, LlamaOptions, board_layers};
 use crate::run::prompts::{self, Prompt};
 use crate::run::record::{Header, RecordFile};
 use crate::run::summary::{Collector, DecisionCost, Summary};
@@ -29,8 +34,10 @@ use controller_core::supervisor::{FallbackRule, Limits};
 use controller_core::units::MilliCelsius;
 use firmware_sim::board::SimulatedBoard;
 use firmware_sim::plant::Conditions;
+use firmware_sim::plant::latency::decode_step_seconds;
 use sha2::{Digest, Sha256};
 use std::path::Path;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 /// Everything read and checked before the first batch.
@@ -44,6 +51,8 @@ pub(super) struct Job<'a> {
     pub(super) requests: usize,
     pub(super) fan_off_at: Option<usize>,
     pub(super) limits: Limits,
+    /// The real board, where one was asked for. Dropped, it is given back.
+    pub(super) real: Option<RealBoard>,
 }
 
 /// One governor's run.
@@ -53,6 +62,8 @@ pub(super) struct Run {
     pub(super) turns: Vec<TurnRecord>,
     pub(super) decision_cost: Option<DecisionCost>,
     pub(super) wall_s: f64,
+    /// What went otherwise than wished on a real board.
+    pub(super) incidents: Option<Incidents>,
 }
 
 impl<'a> Job<'a> {
@@ -65,21 +76,46 @@ impl<'a> Job<'a> {
         plausible("--start", options.start(), -40.0, 100.0)?;
         plausible("--rate", options.rate, 1e-3, 1e3)?;
         anyhow::ensure!(options.requests != Some(0), "--requests must be at least 1");
+        anyhow::ensure!(
+            options.draft.0.is_none() || options.gate.0.is_none(),
+            "--draft and --gate exclude each other: drafts keep the texts of all layers, a gate changes them; leave one off"
+        );
         anyhow::ensure!(options.max_new_tokens > 0, "--max-new-tokens must be at least 1");
-        let profile = BoardProfile::read(&options.board)?;
+        let profile = if options.is_real() { None } else { Some(BoardProfile::read(&options.board)?) };
         let prompts = prompts::read(&options.prompts)?;
         let shipped = same_file(&options.prompts, Path::new(DEFAULT_PROMPTS));
         let requests = options.requests.unwrap_or(if shipped { SHIPPED_REQUESTS } else { prompts.len() });
         let fan_off_at = match options.fan_off_at {
-            None => Some(requests / 2),
+            None => Some(requests / 2).filter(|_| !options.is_real()),
             Some(FanOff::At(request)) => Some(request),
             Some(FanOff::Never) => None,
         };
         let learned = options.governors().contains(&Choice::Learned);
         let image = if learned { read_policy(&options.policy)? } else { Vec::new() };
-        let full = profile.actions.depth.last().copied().unwrap_or(1);
         let model = Model::load(&options.model, &ModelOptions::default())?;
-        let quality = quality_beside(&options.model, full)?;
+        if let Err(no_exits) = model.require_exits() {
+            let plain = options.draft.0.is_none() && options.gate.0.is_none() && !options.any_depth;
+            anyhow::ensure!(plain, "{no_exits}; leave out --draft, --gate and --any-depth");
+            note(&no_exits.to_string());
+        }
+        // An output that cannot be written must not cost a whole run.
+        for name in ["record.jsonl", "run.png"] {
+            let path = options.out.join(name);
+            anyhow::ensure!(!path.is_dir(), "{} is a folder; choose another place with --out", path.display());
+            drop(AtomicFile::create(&path)?);
+        }
+        let real = if options.is_real() { Some(RealBoard::open(&options.real)?) } else { None };
+        let profile = match (profile, &real) {
+            (Some(profile), _) => profile,
+            (None, Some(real)) => real.profile()?,
+            (None, None) => unreachable!("a run is simulated or real"),
+        };
+        let full = profile.actions.depth.last().copied().unwrap_or(1);
+        let quality = if model.require_exits().is_ok() {
+            quality_beside(&options.model, full)?
+        } else {
+            Quality::only_full_depth(full)
+        };
         let min_depth = if options.any_depth { 1 } else { quality.floor(full, profile.service.quality_floor) };
         let temperature = match options.limit {
             None => profile.limits.temperature,
@@ -91,13 +127,12 @@ impl<'a> Job<'a> {
             }
         };
         let limits = Limits { min_depth, temperature, ..profile.limits };
-        // An output that cannot be written must not cost a whole run.
-        for name in ["record.jsonl", "run.png"] {
-            let path = options.out.join(name);
-            anyhow::ensure!(!path.is_dir(), "{} is a folder; choose another place with --out", path.display());
-            drop(AtomicFile::create(&path)?);
-        }
-        Ok(Self { options, profile, quality, model, prompts, image, requests, fan_off_at, limits })
+        Ok(Self { options, profile, quality, model, prompts, image, requests, fan_off_at, limits, real })
+    }
+
+    /// What a signal has to give back.
+    pub(super) fn session(&self) -> Weak<Session> {
+        self.real.as_ref().map(|real| Arc::downgrade(real.session())).unwrap_or_default()
     }
 
     fn reward(&self) -> RewardRule {
@@ -112,8 +147,31 @@ impl<'a> Job<'a> {
         self.profile.fallback.filter(|_| *governor == Choice::Learned && !self.options.no_fallback)
     }
 
-    /// Runs one governor from a fresh board over the same requests.
+    /// Runs one governor over the same requests, from a fresh board where it is simulated.
     pub(super) fn serve(&self, choice: Choice) -> anyhow::Result<Run> {
+        let Some(real) = &self.real else {
+            let options = self.options;
+            let conditions = Conditions {
+                ambient_c: options.ambient,
+                start_c: options.start(),
+                seed: options.seed,
+                limit_c: f64::from(self.limits.temperature.0) / 1000.0,
+                ..Conditions::default()
+            };
+            return Ok(self.serve_on(choice, SimulatedBoard::new(&self.profile.plant, conditions))?.0);
+        };
+        let (mut run, board) = self.serve_on(choice, real.board(self.limits.temperature, &STOP)?)?;
+        if board.poorly_covered() > 0 {
+            note(&format!(
+                "in {} turns samples of power were missing for more than a tenth of the time; their energy is scaled up",
+                board.poorly_covered()
+            ));
+        }
+        run.incidents = Some(board.incidents());
+        Ok(run)
+    }
+
+    fn serve_on<B: Board>(&self, choice: Choice, board: B) -> anyhow::Result<(Run, B)> {
         let options = self.options;
         let mut controller = self.controller(&choice)?;
         let full_depth = self.profile.actions.depth.last().copied().unwrap_or(1);
@@ -126,17 +184,11 @@ impl<'a> Job<'a> {
                 max_new_tokens: options.max_new_tokens,
                 threads: options.threads,
                 full_depth,
+                decoding: options.decoding(),
+                price: Some(self.price(full_depth)),
             },
             &STOP,
         )?;
-        let conditions = Conditions {
-            ambient_c: options.ambient,
-            start_c: options.start(),
-            seed: options.seed,
-            limit_c: f64::from(self.limits.temperature.0) / 1000.0,
-            ..Conditions::default()
-        };
-        let board = SimulatedBoard::new(&self.profile.plant, conditions);
         let mut service = Service::new(board, Queue::new(options.rate, self.requests, options.seed), answers);
         let course = Course { prompts: &self.prompts, fan_off_at: self.fan_off_at, stop: &STOP };
         let mut record =
@@ -157,7 +209,20 @@ impl<'a> Job<'a> {
         record.finish(&summary)?;
         controller.report(summary.decisions);
         let wall_s = started.elapsed().as_secs_f64();
-        Ok(Run { governor: choice, summary, turns, decision_cost: DecisionCost::of(&finished.decision_ns), wall_s })
+        let decision_cost = DecisionCost::of(&finished.decision_ns);
+        let run = Run { governor: choice, summary, turns, decision_cost, wall_s, incidents: None };
+        Ok((run, service.into_board()))
+    }
+
+    /// What a run of the model costs on the simulated board, at its lowest clock: there arithmetic weighs most against
+    /// launches.
+    fn price(&self, full_depth: u16) -> Price {
+        let (plant, model_layers) = (self.profile.plant.clone(), self.model.n_layer());
+        let clock_khz = plant.gpu_clock_khz.first().copied().unwrap_or(1);
+        Price::new(move |Pass { tokens, layers }| {
+            let depth = u32::from(board_layers(layers, model_layers, full_depth));
+            std::time::Duration::from_secs_f64(decode_step_seconds(&plant, clock_khz, tokens, depth, 1.0))
+        })
     }
 
     /// The firmware knows policies only; any other governor decides in this process.
@@ -189,9 +254,10 @@ impl<'a> Job<'a> {
             format: 1,
             version: env!("CARGO_PKG_VERSION"),
             seed: options.seed,
-            simulated: true,
-            board: self.profile.plant.name.to_string(),
-            board_sha256: sha256_of(&options.board)?,
+            simulated: self.real.is_none(),
+            real: self.real.as_ref().map(RealBoard::header),
+            board: self.real.as_ref().map_or_else(|| self.profile.plant.name.to_string(), RealBoard::name),
+            board_sha256: sha256_of(self.real.as_ref().map_or(&options.board, RealBoard::profile_path))?,
             governor: governor.to_string(),
             fallback: self.fallback(governor).map(|rule| rule.setting),
             policy_sha256: (*governor == Choice::Learned).then(|| hex(&self.image)),
@@ -202,13 +268,14 @@ impl<'a> Job<'a> {
             requests: self.requests,
             rate_per_s: options.rate,
             fan_off_at: self.fan_off_at,
-            ambient_c: options.ambient,
-            start_c: options.start(),
+            ambient_c: Some(options.ambient).filter(|_| self.real.is_none()),
+            start_c: Some(options.start()).filter(|_| self.real.is_none()),
             temperature_limit_c: f64::from(self.limits.temperature.0) / 1000.0,
             max_new_tokens: options.max_new_tokens,
             context_tokens: options.context,
             threads: options.threads,
             min_depth: self.limits.min_depth,
+            decoding: Some(options.decoding()).filter(|decoding| *decoding != Decoding::Plain).map(|d| d.to_string()),
         })
     }
 }

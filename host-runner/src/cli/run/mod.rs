@@ -2,12 +2,14 @@
 
 mod job;
 mod present;
+mod real;
 
 use super::output::{note, print};
 use super::{Format, Outcome};
 use crate::run::Ending;
 use crate::run::choice::{self, Choice, ChoiceError, PUBLISHED_BEST};
 use crate::run::control::Place;
+use crate::run::decoding::{Decoding, DraftChoice, GateChoice};
 use anyhow::Context as _;
 use clap::Args;
 use job::Job;
@@ -15,11 +17,15 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Answer prompts in batches under a governor, on the simulated board.
+/// Answer prompts in batches under a governor, on the simulated board or on a real one.
 ///
 /// llama.cpp really answers every prompt, at the depth and batch that the governor chose; the
 /// simulated board turns clocks, batch and depth into time, energy and heat. Half way the fan
 /// fails, and the governor has to cope.
+///
+/// With `--board jetson` clocks and fan are those of this machine, time, power and temperature
+/// are measured, and the fan fails only when `--fan-off-at` says so. Nothing is written to the
+/// board without `--apply`; whatever was written is given back, however the run ends.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -29,7 +35,11 @@ Examples:
   energyllm run --compare all                      beside every governor there is
   energyllm run --prompts my.txt --fan-off-at never    your own prompts, one per line
   energyllm run --governor fixed:7,6,32,16         prefill clock 7, decode clock 6, batch 32, 16 layers
-  energyllm run --controller firmware              the microcontroller's program decides")]
+  energyllm run --draft 4                          the same texts, with drafts
+  energyllm run --gate 0.1                         a token leaves early where the model is sure of it
+  energyllm run --controller firmware              the microcontroller's program decides
+  energyllm run --board jetson                     this Jetson, measured and left alone
+  sudo energyllm run --board jetson --apply        this Jetson, controlled")]
 pub struct Arguments {
     /// Language model: a GGUF file of a Llama architecture.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_MODEL)]
@@ -37,8 +47,8 @@ pub struct Arguments {
     /// Prompts: JSON lines with "prompt" and, if known, "answer"; or plain text, one per line.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PROMPTS)]
     prompts: PathBuf,
-    /// Board profile.
-    #[arg(long, value_name = "FILE", default_value = "models/boards/agx-orin-hf.toml")]
+    /// Board: a profile to simulate, or `jetson` for the real one.
+    #[arg(long, value_name = "FILE|jetson", default_value = "models/boards/agx-orin-hf.toml")]
     board: PathBuf,
     /// Policy image for the governor `learned`.
     #[arg(long, value_name = "FILE", default_value = "models/policies/service.elp")]
@@ -80,7 +90,7 @@ pub struct Arguments {
     /// Offered load: mean arrivals per second.
     #[arg(long, default_value_t = 4.0)]
     rate: f64,
-    /// The fan fails when this request arrives: a number, or `never`. Default: half way.
+    /// The fan fails when this request arrives: a number, or `never`. Default: half way; on a real board never.
     #[arg(long, value_name = "N", value_parser = parse_fan_off)]
     fan_off_at: Option<FanOff>,
     /// Air around the board, °C. The default is a kiosk in the sun.
@@ -101,13 +111,26 @@ pub struct Arguments {
     /// CPU threads of llama.cpp. They spin: never more than free cores.
     #[arg(long, default_value_t = 1)]
     threads: u32,
+    /// Draft so many tokens with half of the model's layers and check them with all layers of the setting:
+    /// 1 to 64, `auto` (4, while that costs less than plain decoding on the board), or `off`. The texts stay.
+    #[arg(long, value_name = "N", default_value = "off", value_parser = DraftChoice::from_str, allow_negative_numbers = true)]
+    draft: DraftChoice,
+    /// Let a token leave at half or three quarters of the model's layers where its entropy is below so many
+    /// nats, or `off`. Texts may change; the share of right answers says how much.
+    #[arg(long, value_name = "NATS", default_value = "off", value_parser = GateChoice::from_str, allow_negative_numbers = true)]
+    gate: GateChoice,
     /// Let `learned` alone decide, even while it does worse than the board profile's static setting.
     #[arg(long)]
     no_fallback: bool,
     /// Let the governor choose depths below the model's quality floor.
     #[arg(long)]
     any_depth: bool,
+    #[command(flatten)]
+    real: real::Options,
 }
+
+/// What `--board` is called when it is no file.
+const JETSON: &str = "jetson";
 
 const DEFAULT_MODEL: &str = "models/tiny-llama/tiny-llama-f16.gguf";
 const DEFAULT_PROMPTS: &str = "models/prompts/questions.jsonl";
@@ -148,8 +171,22 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     if options.controller != Place::InProcess && options.governor != Choice::Learned {
         anyhow::bail!("the firmware decides by a policy; leave --governor at learned, or --controller at inproc");
     }
+    if !options.is_real() && options.real.changes_a_board() {
+        anyhow::bail!(
+            "--apply and --allow-nvpmodel are for a real board, and this one is simulated; add --board jetson"
+        );
+    }
     let job = Job::prepare(options)?;
-    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
+    let session = job.session();
+    let stop = move || {
+        STOP.store(true, Ordering::Relaxed);
+        // A batch may take long to end; the board is given back at once, and whatever the batch still wants is
+        // stopped at the gate.
+        if let Some(session) = session.upgrade() {
+            session.release();
+        }
+    };
+    ctrlc::set_handler(stop).context("cannot watch for Ctrl-C")?;
     let governors = options.governors();
     // Every governor is made before the first batch, so that a bad one costs no time.
     for governor in &governors {
@@ -174,6 +211,11 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
 }
 
 impl Arguments {
+    /// `--board jetson`; a file of that name is `./jetson`.
+    fn is_real(&self) -> bool {
+        self.board.as_os_str() == JETSON
+    }
+
     /// The governor asked for, then those to compare it with, each once.
     fn governors(&self) -> Vec<Choice> {
         let others = match self.compare.as_deref() {
@@ -194,6 +236,15 @@ impl Arguments {
             }
         }
         governors
+    }
+
+    /// How answers are decoded; `Job::prepare` refuses drafts and a gate together.
+    fn decoding(&self) -> Decoding {
+        match (self.draft.0, self.gate.0) {
+            (Some(drafts), _) => Decoding::Draft(drafts),
+            (None, Some(nats)) => Decoding::Gate(nats),
+            (None, None) => Decoding::Plain,
+        }
     }
 
     fn start(&self) -> f64 {

@@ -16,7 +16,10 @@ impl Job<'_> {
         let limit_c = f64::from(self.limits.temperature.0) / 1000.0;
         let runs: Vec<(String, &[TurnRecord])> =
             results.iter().take(COLUMNS).map(|result| (result.governor.to_string(), result.turns.as_slice())).collect();
-        let place = format!("{} °C ambient, {} requests/s", self.options.ambient, self.options.rate);
+        let place = match &self.real {
+            None => format!("simulated board: {} °C ambient, {} requests/s", self.options.ambient, self.options.rate),
+            Some(real) => format!("{}: {} requests/s", real.name(), self.options.rate),
+        };
         figure::of_runs(&runs, limit_c, &place).draw(&self.options.out.join("run.png"))?;
         Ok(())
     }
@@ -28,13 +31,17 @@ impl Job<'_> {
     }
 
     pub(super) fn object(&self, results: &[Run]) -> Object {
-        let mut object = Object::new("run", Some(self.options.seed), true);
+        let mut object = Object::new("run", Some(self.options.seed), self.real.is_none());
         if let Some(main) = results.first() {
             object.figures = main.summary.figures();
         }
         let row = |result: &Run| {
             let ending = result.summary.ending;
-            json!({ "governor": result.governor.to_string(), "ending": ending, "figures": result.summary.figures() })
+            let mut row = json!({ "governor": result.governor.to_string(), "ending": ending, "figures": result.summary.figures() });
+            if let Some(incidents) = result.incidents {
+                row["incidents"] = json!(incidents);
+            }
+            row
         };
         object.rows = results.iter().map(row).collect();
         object.pass = !self.failed(results);
@@ -47,23 +54,37 @@ impl Job<'_> {
             })
         });
         object.wall("runs", wall.collect::<Vec<_>>());
+        if let Some(real) = &self.real {
+            object.wall("board", json!(real.header()));
+        }
         object.wall("out", self.options.out.display().to_string());
         object
+    }
+
+    /// The board for people.
+    fn board_name(&self) -> String {
+        match &self.real {
+            None => format!("the simulated board {}", self.profile.plant.name),
+            Some(real) if real.applies() => format!("this board, {}", printable(&real.name())),
+            Some(real) => {
+                format!("this board, {}, in a dry run: its clocks and fan were left alone", printable(&real.name()))
+            }
+        }
     }
 
     pub(super) fn describe(&self, results: &[Run]) -> String {
         let options = self.options;
         let fan = self.fan_off_at.map_or("fan working".to_owned(), |request| format!("fan fails at request {request}"));
         let mut text = format!(
-            "{} prompts answered by {} ({}) on the simulated board {}\n\
-             {} requests at {}/s, {} °C ambient, {fan}, depth floor {} layers, seed {}\n\n",
+            "{} prompts answered by {} ({}) on {}\n\
+             {} requests at {}/s{}, {fan}, depth floor {} layers, seed {}\n\n",
             self.prompts.len(),
             options.model.display(),
             printable(&self.model.description()),
-            self.profile.plant.name,
+            self.board_name(),
             self.requests,
             options.rate,
-            options.ambient,
+            if self.real.is_none() { format!(", {} °C ambient", options.ambient) } else { String::new() },
             self.limits.min_depth,
             options.seed
         );
@@ -71,12 +92,32 @@ impl Job<'_> {
         for AnswerRecord { prompt, text: answer, .. } in answers.into_iter().flatten().take(3) {
             text.extend(["  ", &printable(prompt), "\n  > ", &printable(answer), "\n\n"]);
         }
-        let table = if results.len() <= COLUMNS { summary_table(results) } else { comparison_table(results) };
+        let corner = if self.real.is_some() { "this board, measured" } else { "simulated board" };
+        let table =
+            if results.len() <= COLUMNS { summary_table(corner, results) } else { comparison_table(corner, results) };
         text += &table.to_string();
         text.extend(results.iter().filter_map(replaced));
-        text += "\nall but the decision times: simulated board. record and figure: ";
+        text += &match &self.real {
+            None => "\nall but the decision times: simulated board. ".to_owned(),
+            Some(real) => format!("{}\nenergy: rails {}. ", happened(results), real.rails()),
+        };
+        text += "record and figure: ";
         text + &options.out.display().to_string()
     }
+}
+
+/// What went otherwise than wished on a real board.
+fn happened(results: &[Run]) -> String {
+    let mut text = String::new();
+    for Run { governor, incidents, .. } in results {
+        let Some(Ok(serde_json::Value::Object(counts))) = incidents.map(serde_json::to_value) else { continue };
+        let counted = counts.iter().filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0));
+        let list: Vec<String> = counted.map(|(what, count)| format!("{} {count}", what.replace('_', " "))).collect();
+        if !list.is_empty() {
+            text += &format!("\n{governor}: {}", list.join(", "));
+        }
+    }
+    text
 }
 
 /// Says that a governor lost against the static setting.
@@ -96,9 +137,9 @@ fn replaced(Run { governor, summary, turns, .. }: &Run) -> Option<String> {
 const COLUMNS: usize = 4;
 
 /// What many governors are compared by, one row per governor.
-fn comparison_table(results: &[Run]) -> Table {
+fn comparison_table(corner: &str, results: &[Run]) -> Table {
     let mut table = Table::new([
-        "simulated board",
+        corner,
         "J/token",
         "mean W",
         "p50 s",
@@ -144,10 +185,9 @@ const fn ended(ending: Ending) -> &'static str {
 }
 
 /// The figures that people ask for first, one column per governor.
-fn summary_table(results: &[Run]) -> Table {
-    let mut table = Table::new(
-        std::iter::once("simulated board".to_owned()).chain(results.iter().map(|result| result.governor.to_string())),
-    );
+fn summary_table(corner: &str, results: &[Run]) -> Table {
+    let mut table =
+        Table::new(std::iter::once(corner.to_owned()).chain(results.iter().map(|result| result.governor.to_string())));
     let mut row = |name: &str, cell: &dyn Fn(&Summary) -> String| {
         table.row(std::iter::once(name.to_owned()).chain(results.iter().map(|result| cell(&result.summary))));
     };
@@ -160,6 +200,13 @@ fn summary_table(results: &[Run]) -> Table {
     row("response p95, s", &|s| number(s.response_p95_s, 2));
     row("mean batch", &|s| number(s.mean_batch, 2));
     row("mean depth, layers", &|s| number(s.mean_depth_layers, 2));
+    if results.iter().any(|result| result.summary.decode_layers_per_token.is_some()) {
+        row("decode: layers run per token", &|s| number(s.decode_layers_per_token, 2));
+        row("  runs of the model per token", &|s| number(s.decode_runs_per_token, 3));
+        let percent = |share: Option<f64>| number(share.map(|share| share * 100.0), 1);
+        row("  drafts accepted, %", &|s| percent(s.accepted_drafts_share));
+        row("  tokens that left early, %", &|s| percent(s.left_early_share));
+    }
     row("mean entropy, nats", &|s| number(s.mean_entropy_nats, 3));
     row("right answers, %", &|s| number(s.right_answers_share.map(|share| share * 100.0), 1));
     row("mean reward (service)", &|s| number(s.mean_reward, 4));
@@ -198,8 +245,8 @@ pub(super) fn progress_bar(requests: usize, governor: &Choice) -> anyhow::Result
 pub(super) fn show_progress(bar: &ProgressBar, turn: &TurnRecord, collector: &Collector, requests: usize) {
     let setting = &turn.step.setting;
     let line = format!(
-        "{:.1} °C, {} MHz/{} MHz, batch {}, {} layers, {} J/token{}",
-        turn.die_c,
+        "{} °C, {} MHz/{} MHz, batch {}, {} layers, {} J/token{}",
+        number(turn.die_c, 1),
         setting.prefill.0 / 1000,
         setting.decode.0 / 1000,
         turn.step.measurement.requests,

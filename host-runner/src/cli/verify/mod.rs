@@ -1,7 +1,8 @@
 //! `energyllm verify`: conformance against files of recorded truth.
 
+mod board;
 mod cases;
-mod plant;
+pub mod plant;
 
 use super::{Format, Outcome};
 use clap::{Args, Subcommand};
@@ -19,6 +20,8 @@ enum What {
     Reward(cases::Reward),
     Grpo(cases::Grpo),
     Policy(cases::Policy),
+    Tegrastats(board::Tegrastats),
+    Sysfs(board::Sysfs),
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
@@ -27,5 +30,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         What::Reward(options) => cases::reward(options, format),
         What::Grpo(options) => cases::grpo(options, format),
         What::Policy(options) => cases::policy(options, format),
+        What::Tegrastats(options) => board::tegrastats(options, format),
+        What::Sysfs(options) => board::sysfs(options, format),
     }
 }

@@ -1,7 +1,7 @@
 //! A board at work under a governor, with the disturbances of a scenario. A clone is a snapshot.
 
-use super::account::{Account, Terms};
 use super::scenario::{DURATION_S, Scenario, Surroundings};
+use crate::env::account::{Account, Terms};
 use crate::env::answers::DrawnLengths;
 use crate::env::profile::BoardProfile;
 use crate::env::queue::Queue;
@@ -11,7 +11,6 @@ use controller_core::control::{Controller, ControllerError, RewardRule};
 use controller_core::governor::Governor;
 use controller_core::reward::service::Service as ServiceReward;
 use controller_core::supervisor::Limits;
-use controller_core::time::Duration;
 use firmware_sim::board::SimulatedBoard;
 use firmware_sim::plant::Conditions;
 
@@ -19,10 +18,6 @@ use firmware_sim::plant::Conditions;
 const PROMPT_TOKENS: (u32, u32) = (12, 28);
 /// A board that has worked before: this much above ambient at the start, K.
 const WARM_K: f64 = 20.0;
-/// A response is a miss at this many times the limit from which it costs something. With the engine of the shipped
-/// profile a request that arrives during a batch waits for two batches, so the limit itself cannot be kept by anybody.
-const DEADLINE: f64 = 2.0;
-
 /// What all governors of a scenario share.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -38,14 +33,7 @@ impl Setup {
     #[must_use]
     pub fn new(profile: &BoardProfile, reward: &ServiceReward, limits: Limits, scenario: Scenario) -> Self {
         let surroundings = scenario.surroundings();
-        let costless_s = reward.response_limit.micros() as f64 / 1e6 * surroundings.patience;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some seconds")]
-        let response_limit = Duration::from_micros((costless_s * 1e6) as u64);
-        let terms = Terms {
-            reward: ServiceReward { response_limit, ..reward.clone() },
-            deadline_s: DEADLINE * costless_s,
-            limit_mc: limits.temperature.0,
-        };
+        let terms = Terms::patient(reward, surroundings.patience, limits);
         Self { profile: profile.clone(), surroundings, limits, terms }
     }
 
@@ -115,7 +103,7 @@ impl<G: Governor> Bench<G> {
     /// # Panics
     /// Never: the supervisor applies actions of the space only, and every turn is settled.
     pub fn turn(&mut self, terms: &Terms, account: &mut Account) {
-        self.service.wait_for_work();
+        let Ok(_) = self.service.wait_for_work();
         if self.fan_fails_at_s.is_some_and(|at_s| self.now_s() >= at_s) {
             self.fan_fails_at_s = None;
             self.service.board_mut().set_fan_working(false);

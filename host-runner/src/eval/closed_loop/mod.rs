@@ -10,13 +10,11 @@
 //! |---|---|
 //! | [`scenario`] | what happens to the board |
 //! | [`bench`](mod@bench) | a board at work under a governor |
-//! | [`account`] | what a stretch of work came to |
 //! | [`oracle`] | the best setting for every state, by looking ahead |
 //! | [`best_static`] | the best setting in hindsight |
 //! | [`compare`] | paired differences and what noise leaves of them |
 //! | [`suite`] | all governors over all seeds |
 
-pub mod account;
 pub mod bench;
 pub mod best_static;
 pub mod compare;

@@ -10,8 +10,8 @@
 //! What it is not: a proof of optimality. The search is one of coordinates, a candidate is held over the horizon although
 //! the oracle itself may change its mind every turn, and heat that comes after the horizon is not seen.
 
-use super::account::{Account, Terms};
 use super::bench::{Bench, Setup};
+use crate::env::account::{Account, Terms};
 use controller_core::action::{Action, Knob};
 use controller_core::control::ControllerError;
 use controller_core::governor::{Governor, Situation};

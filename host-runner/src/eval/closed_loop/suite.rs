@@ -1,10 +1,10 @@
 //! All governors over all seeds of a scenario.
 
-use super::account::Account;
 use super::bench::{Bench, Setup};
 use super::compare::{Interval, Verdict};
 use super::scenario::Scenario;
 use super::{best_static, oracle};
+use crate::env::account::Account;
 use crate::run::choice::Choice;
 use anyhow::Context as _;
 use controller_core::action::Action;

@@ -6,7 +6,7 @@ use super::hook::{Hook, Orders, on_node};
 use super::log::last_error;
 use super::resume::Hidden;
 use crate::llm::batch::{Batch, Entry};
-use crate::llm::cache::{CacheError, ExactLayers};
+use crate::llm::cache::{CacheError, ExactLayers, Reads};
 use crate::llm::model::{Model, backend};
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
@@ -45,8 +45,10 @@ pub enum Precision {
 impl ContextShape {
     /// llama.cpp's parameters for this shape, without a callback.
     pub(in crate::llm) fn params(&self) -> LlamaContextParams {
+        // llama.cpp takes no larger batch than it has cells.
+        let cells = self.sequences.saturating_mul(self.sequence_tokens).max(self.batch_tokens);
         let params = LlamaContextParams::default()
-            .with_n_ctx(NonZeroU32::new(self.sequences.saturating_mul(self.sequence_tokens)))
+            .with_n_ctx(NonZeroU32::new(cells))
             .with_n_seq_max(self.sequences)
             .with_n_batch(self.batch_tokens)
             // One graph per batch: rows of a graph and tokens of a batch are the same then.
@@ -143,9 +145,15 @@ impl<'model> TappedContext<'model> {
     }
 
     /// Like [`TappedContext::decode_to`], and returns what [`TappedContext::resume`] needs to go on with these tokens.
-    pub(in crate::llm) fn decode_and_keep(&mut self, batch: &mut Batch, depth: u32) -> Result<&Hidden, RunError> {
+    pub(in crate::llm) fn decode_and_keep(
+        &mut self,
+        batch: &mut Batch,
+        depth: u32,
+        reads: Reads,
+    ) -> Result<&Hidden, RunError> {
         let exits = vec![Some(depth - 1); batch.rows().len()];
-        self.run(batch, &Orders { exits: &exits, end: Some(depth - 1), keep: true, ..Orders::default() })?;
+        let orders = Orders { exits: &exits, end: Some(depth - 1), keep: true, ..Orders::default() };
+        self.run_reading(batch, &orders, reads)?;
         Ok(&self.hook.get().kept)
     }
 
@@ -155,7 +163,7 @@ impl<'model> TappedContext<'model> {
         let (full, deepest) = (self.n_layer, depths.iter().copied().max().unwrap_or(self.n_layer));
         let exits: Vec<_> = depths.iter().map(|&depth| (depth < full).then(|| depth - 1)).collect();
         let end = (deepest < full).then(|| deepest - 1);
-        self.run_each(batch, &Orders { exits: &exits, end, ..Orders::default() }, depths)
+        self.run_each(batch, &Orders { exits: &exits, end, ..Orders::default() }, depths, Reads::Exact)
     }
 
     /// Runs the whole model and our head on the last layer too, for a comparison.
@@ -166,11 +174,27 @@ impl<'model> TappedContext<'model> {
 
     /// Runs the layers behind `from` on tokens whose lower layers have run, up to `depth`. The caller has truncated
     /// their sequences to where these tokens begin. Logits: native at full depth, else tapped.
-    pub(in crate::llm) fn resume(&mut self, batch: &mut Batch, from: &Hidden, depth: u32) -> Result<(), RunError> {
+    pub(in crate::llm) fn resume(
+        &mut self,
+        batch: &mut Batch,
+        from: &Hidden,
+        depth: u32,
+        reads: Reads,
+    ) -> Result<(), RunError> {
         let partial = depth < self.n_layer;
         let exits = vec![Some(depth - 1); if partial { batch.rows().len() } else { 0 }];
         let end = partial.then(|| depth - 1);
-        self.run(batch, &Orders { exits: &exits, end, keep: partial, from: Some(from), ..Orders::default() })
+        let orders = Orders { exits: &exits, end, keep: partial, from: Some(from), ..Orders::default() };
+        self.run_reading(batch, &orders, reads)
+    }
+
+    /// Gives tokens whose lower layers have run keys and values in the layers behind, up to `depth`, made from their
+    /// hidden states as those left: an approximation. The caller has truncated their sequences to where these tokens
+    /// begin. There are no logits.
+    pub(in crate::llm) fn propagate(&mut self, batch: &mut Batch, from: &Hidden, depth: u32) -> Result<(), RunError> {
+        let orders = Orders { from: Some(from), spread_to: Some(depth), ..Orders::default() };
+        // Nothing is read: keys and values are made from each token alone.
+        self.run_reading(batch, &orders, Reads::Approximate)
     }
 
     /// What the last [`TappedContext::resume`] to less than full depth kept, for another one from there.
@@ -239,21 +263,29 @@ impl<'model> TappedContext<'model> {
 
     /// All sequences of the batch as deep as the graph runs.
     fn run(&mut self, batch: &mut Batch, orders: &Orders) -> Result<(), RunError> {
-        let depth = orders.end.map_or(self.n_layer, |end| end + 1);
+        self.run_reading(batch, orders, Reads::Exact)
+    }
+
+    fn run_reading(&mut self, batch: &mut Batch, orders: &Orders, reads: Reads) -> Result<(), RunError> {
+        let depth = orders.spread_to.or(orders.end.map(|end| end + 1)).unwrap_or(self.n_layer);
         let depths = vec![depth; batch.len()];
-        self.run_each(batch, orders, &depths)
+        self.run_each(batch, orders, &depths, reads)
     }
 
     /// The one place that starts llama.cpp's graph, and so the callback; and the one that asks the ledger of the cache
-    /// before. `depths` says for each token how deep it has to be exact.
-    fn run_each(&mut self, batch: &mut Batch, orders: &Orders, depths: &[u32]) -> Result<(), RunError> {
-        let ran = orders.end.map_or(self.n_layer, |end| end + 1);
+    /// before. `depths` says for each token down to which layer it reads.
+    fn run_each(&mut self, batch: &mut Batch, orders: &Orders, depths: &[u32], reads: Reads) -> Result<(), RunError> {
+        let end = orders.end.map_or(self.n_layer, |end| end + 1);
+        let (ran, written) = match (orders.spread_to, orders.from) {
+            (Some(depth), Some(from)) => (from.layers, depth),
+            _ => (end, end),
+        };
         for (done, (entry, &depth)) in batch.entries().iter().zip(depths).enumerate() {
-            if let Err(error) = self.exact.check(entry.sequence, entry.position, depth) {
+            if let Err(error) = self.exact.check(entry.sequence, entry.position, depth, reads) {
                 self.take_back(&batch.entries()[..done]);
                 return Err(error.into());
             }
-            self.exact.push(entry.sequence, ran);
+            self.exact.push(entry.sequence, ran, written);
         }
         self.hook.get_mut().arm(orders, batch.len(), batch.rows());
         let decoded = self.context.decode(batch.llama());

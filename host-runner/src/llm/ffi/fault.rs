@@ -44,6 +44,16 @@ pub enum GraphError {
         /// Tokens of the batch.
         tokens: usize,
     },
+    /// Keys and values were not written where they should be.
+    #[error(
+        "the graph writes keys and values {found} times in {expected} layers, not twice in each; this llama.cpp or model type is not supported"
+    )]
+    Writes {
+        /// Writes that came by.
+        found: u32,
+        /// Layers.
+        expected: u32,
+    },
     /// No backend computes on the memory of the output weights.
     #[error("no ggml backend can run the output head; load the model on the CPU")]
     NoDevice,

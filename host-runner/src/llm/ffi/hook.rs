@@ -27,6 +27,8 @@ pub(super) struct Orders<'a> {
     pub(super) keep: bool,
     /// Go on from here instead of from the tokens.
     pub(super) from: Option<&'a Hidden>,
+    /// With `from`: give the layers behind, up to this many, keys and values made from it, and run nothing else.
+    pub(super) spread_to: Option<u32>,
 }
 
 /// State behind the callback's user data.
@@ -102,7 +104,7 @@ impl Hook {
         self.ahead.sort_unstable_by_key(|&layer| std::cmp::Reverse(layer));
         self.ahead.dedup();
         self.look_ahead();
-        self.resume.arm(orders.from);
+        self.resume.arm(orders.from, orders.spread_to);
         self.kept.cells.clear();
         self.kept.rows.clear();
         self.layers = 0;
@@ -136,7 +138,7 @@ impl Hook {
         if self.keep && self.kept.cells.len() != self.tokens {
             return Err(GraphError::Saved { saved: self.kept.cells.len(), tokens: self.tokens });
         }
-        if self.resume.is_open() { Err(GraphError::NotReached { layer: 0 }) } else { Ok(()) }
+        self.resume.verdict()
     }
 
     /// No more of the graph shall run.
@@ -178,7 +180,7 @@ impl Hook {
             return false;
         }
         if self.resume.is_open() {
-            // SAFETY: the only node shown while a resume is open is the one to fill (`ask`).
+            // SAFETY: the only nodes shown while a resume is open are those to fill (`ask`).
             if !unsafe { self.resume.fill(node) } {
                 self.fault = Some(GraphError::Saved { saved: self.resume.saved(), tokens: self.tokens });
             }

@@ -53,6 +53,19 @@ pub(super) unsafe fn cells_of(node: *const sys::ggml_tensor, cells: &mut Vec<i64
     true
 }
 
+/// Whether `node` writes keys or values to the cache.
+///
+/// # Safety
+/// `node` is a node of the running graph.
+pub(super) unsafe fn writes_cache(node: *const sys::ggml_tensor) -> bool {
+    // SAFETY: the node is valid (caller), and so are the sources of a node.
+    unsafe {
+        let numbers = (*node).src[1];
+        (*node).op == sys::GGML_OP_SET_ROWS
+            && (is_named(numbers, c"attn_inp_k_idxs") || is_named(numbers, c"attn_inp_v_idxs"))
+    }
+}
+
 /// Finds the weights behind `result_output = output * (norm * rms_norm(x))`.
 ///
 /// # Safety

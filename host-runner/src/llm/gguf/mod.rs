@@ -66,7 +66,7 @@ pub enum GgufError {
     Damaged(String),
 }
 
-/// One metadata value. Of an array of numbers only the length is kept.
+/// One metadata value. Of an array of 32-bit integers the numbers are kept, of another array of numbers only the length.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// Any integer type that is not negative.
@@ -81,6 +81,8 @@ pub enum Value {
     Text(String),
     /// An array of strings, as bytes: the tokens of a vocabulary need not be UTF-8.
     Texts(Vec<Box<[u8]>>),
+    /// An array of 32-bit integers, with or without sign.
+    Integers(Vec<i64>),
     /// An array of anything else, and its number of elements.
     Array(u64),
 }
@@ -161,6 +163,30 @@ impl Header {
     pub fn float(&self, key: &str) -> Option<f64> {
         match self.metadata.get(key) {
             Some(Value::Float(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The boolean under `key`, if there is one.
+    #[must_use]
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        match self.metadata.get(key) {
+            Some(Value::Bool(flag)) => Some(*flag),
+            _ => None,
+        }
+    }
+
+    /// Whether there is anything under `key`.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.metadata.contains_key(key)
+    }
+
+    /// The numbers of the array of 32-bit integers under `key`, if there is one.
+    #[must_use]
+    pub fn integers(&self, key: &str) -> Option<&[i64]> {
+        match self.metadata.get(key) {
+            Some(Value::Integers(numbers)) => Some(numbers),
             _ => None,
         }
     }
@@ -274,6 +300,17 @@ impl<R: Read> Reader<R> {
             other => return Err(GgufError::Damaged(format!("array of unsupported type {other}"))),
         };
         self.fits("array elements", count, element_bytes)?;
+        match element_type {
+            4 => {
+                let numbers = (0..count).map(|_| Ok(i64::from(self.u32()?)));
+                return Ok(Value::Integers(numbers.collect::<Result<_, GgufError>>()?));
+            }
+            5 => {
+                let numbers = (0..count).map(|_| Ok(i64::from(i32::from_le_bytes(self.bytes()?))));
+                return Ok(Value::Integers(numbers.collect::<Result<_, GgufError>>()?));
+            }
+            _ => {}
+        }
         self.skip(count * element_bytes)?;
         Ok(Value::Array(count))
     }

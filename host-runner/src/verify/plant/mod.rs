@@ -19,11 +19,14 @@ mod log;
 mod phases;
 mod report;
 mod session;
+mod thermal;
 mod trajectory;
 
 pub use fan_state::Segment;
 pub use log::{Format, Log, LogError, Row};
 pub use report::{Figure, PlantReport, Skipped};
+pub use thermal::ThermalLog;
+pub use trajectory::golden_section;
 
 use firmware_sim::plant::Profile;
 use std::path::Path;

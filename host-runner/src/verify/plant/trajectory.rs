@@ -78,6 +78,22 @@ pub(super) fn replay(log: &Log, profile: &Profile, floor_scale: f64, options: &O
     })
 }
 
+/// Replays rows at a fan duty from their own first reading. Replay minus log, by row, K.
+pub(super) fn replay_alone(
+    log: &Log,
+    profile: &Profile,
+    floor_scale: f64,
+    options: &Options,
+    (rows, pwm): (Range<usize>, u8),
+    ambient_c: f64,
+) -> Vec<f64> {
+    let gap_of = |row: &Row| options.gap_s.or(row.gap_s).unwrap_or(log.format.default_gap_s());
+    let gaps_s: Vec<f64> = log.rows.iter().map(gap_of).collect();
+    let replay = Replay { log, profile, floor_scale, gaps_s: &gaps_s };
+    let mut plant = replay.plant_at(rows.start, ambient_c);
+    replay.run(&mut plant, rows, pwm)
+}
+
 struct Replay<'a> {
     log: &'a Log,
     profile: &'a Profile,
@@ -89,7 +105,12 @@ impl Replay<'_> {
     /// The board as the log begins: both nodes at the sink temperature that belongs to the first reading, since the die
     /// rises above it within seconds.
     fn plant(&self, ambient_c: f64) -> Plant {
-        let first = &self.log.rows[0];
+        self.plant_at(0, ambient_c)
+    }
+
+    /// The same for a log that begins at `row`.
+    fn plant_at(&self, row: usize, ambient_c: f64) -> Plant {
+        let first = &self.log.rows[row];
         let decode_w = decode_watts(self.log, first, self.profile, self.floor_scale);
         let above_sink_k = self.profile.thermal.die_to_sink_k_per_w * decode_w;
         let conditions = Conditions {
@@ -171,7 +192,8 @@ fn root_mean_square(values: &[f64]) -> f64 {
 }
 
 /// The lowest point of a function with one valley, to half a thousandth of the range. Deterministic.
-pub(super) fn golden_section((mut low, mut high): (f64, f64), cost: impl Fn(f64) -> f64) -> f64 {
+#[must_use]
+pub fn golden_section((mut low, mut high): (f64, f64), cost: impl Fn(f64) -> f64) -> f64 {
     const SHARE: f64 = 0.618_033_988_749_894_9;
     let stop = (high - low) * 5e-4;
     let (mut left, mut right) = (high - SHARE * (high - low), low + SHARE * (high - low));

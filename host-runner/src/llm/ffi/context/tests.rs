@@ -19,6 +19,7 @@ const SHAPE: Shape = Shape {
     seed: 11,
     chat_template: None,
     kind: crate::llm::gguf::writer::Kind::F32,
+    architecture: crate::llm::random::Architecture::Llama,
 };
 
 fn model() -> Model {
@@ -70,12 +71,47 @@ fn nobody_attends_to_old_cells() {
     context.decode(&mut batch_of(&[5, 6, 7], 0)).unwrap();
     context.decode_to(&mut batch_of(&[8], 3), 3).unwrap();
     let stale = context.decode(&mut batch_of(&[9], 4)).unwrap_err();
-    assert!(matches!(stale, RunError::Cache(CacheError::Stale { sequence: 0, exact: 3, depth: 6 })), "{stale:?}");
+    assert!(matches!(stale, RunError::Cache(CacheError::Stale { sequence: 0, layers: 3, depth: 6 })), "{stale:?}");
     let gap = context.decode_to(&mut batch_of(&[9], 5), 3).unwrap_err();
     assert!(matches!(gap, RunError::Cache(CacheError::Position { held: 4, position: 5, .. })), "{gap:?}");
     // Nothing was taken in by the refused runs.
     context.decode_to(&mut batch_of(&[9], 4), 3).unwrap();
     assert_eq!(context.positions(0), 5);
+}
+
+/// The first layer behind an exit gets its keys and values from its true input, so there propagation is exact. Further up
+/// it is an approximation, which nobody reads unawares.
+#[test]
+fn propagation_is_exact_in_one_layer_and_marked_above() {
+    let model = model();
+    let (mut ours, mut fresh) = (context(&model), context(&model));
+    let (prompt, left, next) = ([1, 40, 77, 200], [9, 150, 33], 61);
+    let all = [&prompt[..], &left, &[next]].concat();
+    fresh.decode(&mut batch_of(&all, 0)).unwrap();
+    let expected = last(&fresh, &batch_of(&all, 0), SHAPE.layers);
+    for exit in 1..SHAPE.layers {
+        ours.clear();
+        ours.decode(&mut batch_of(&prompt, 0)).unwrap();
+        let mut kept = Hidden::default();
+        for (token, position) in left.into_iter().zip(4..) {
+            let hidden = ours.decode_and_keep(&mut batch_of(&[token], position), exit, Reads::Exact).unwrap();
+            kept.push(hidden, 0);
+        }
+        ours.truncate(0, 4);
+        ours.propagate(&mut batch_of(&left, 4), &kept, SHAPE.layers).unwrap();
+        assert_eq!(ours.positions(0), 7);
+        let mut batch = batch_of(&[next], 7);
+        let stale = ours.decode(&mut batch).unwrap_err();
+        assert!(matches!(stale, RunError::Cache(CacheError::Stale { layers, .. }) if layers == exit), "{stale:?}");
+        ours.decode_and_keep(&mut batch, exit, Reads::Approximate).unwrap();
+        let from = ours.kept().clone();
+        ours.truncate(0, 7);
+        ours.resume(&mut batch, &from, SHAPE.layers, Reads::Approximate).unwrap();
+        let difference = apart(&last(&ours, &batch, SHAPE.layers), &expected);
+        assert_eq!(difference < 1e-4, exit + 1 == SHAPE.layers, "exit {exit}: logits differ by {difference}");
+        assert!(difference < 10.0, "exit {exit}: logits differ by {difference}");
+        assert_eq!(ours.moved(), 0);
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -86,6 +122,8 @@ enum Step {
     Keep(u32),
     /// Everything kept, through the end.
     Resume,
+    /// Everything kept, with approximate keys and values to the end.
+    Propagate,
     /// Back to a share of the positions.
     Truncate(u8),
 }
@@ -96,6 +134,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (1_u8..4, depth).prop_map(|(count, depth)| Step::Run(count, depth)),
         4 => Just(Step::Keep(3)),
         2 => Just(Step::Resume),
+        1 => Just(Step::Propagate),
         1 => any::<u8>().prop_map(Step::Truncate),
     ];
     prop::collection::vec(step, 1..14)
@@ -135,7 +174,7 @@ proptest! {
                     }
                     Step::Keep(depth) => {
                         let mut batch = batch_of(&[3 + number * 11 % 250], start);
-                        let result = ours.decode_and_keep(&mut batch, depth).cloned();
+                        let result = ours.decode_and_keep(&mut batch, depth, Reads::Exact).cloned();
                         let result = result.map(|hidden| {
                             if kept.cells.is_empty() {
                                 kept_at = start;
@@ -145,16 +184,27 @@ proptest! {
                         });
                         (result, batch, depth)
                     }
-                    Step::Resume if kept.cells.is_empty() => continue,
+                    Step::Resume | Step::Propagate if kept.cells.is_empty() => continue,
                     Step::Resume => {
                         ours.truncate(0, kept_at);
                         let mut batch = batch_of(&tokens[kept_at as usize..], kept_at);
-                        let result = ours.resume(&mut batch, &kept, SHAPE.layers);
+                        let result = ours.resume(&mut batch, &kept, SHAPE.layers, Reads::Exact);
                         if result.is_err() {
                             tokens.truncate(kept_at as usize);
                         }
                         kept.clear();
                         (result, batch, SHAPE.layers)
+                    }
+                    Step::Propagate => {
+                        ours.truncate(0, kept_at);
+                        let mut batch = batch_of(&tokens[kept_at as usize..], kept_at);
+                        // No token goes on from there exactly; what it reads of the lower layers stays as it is.
+                        if let Err(error) = ours.propagate(&mut batch, &kept, SHAPE.layers) {
+                            prop_assert!(matches!(error, RunError::Cache(_)), "{}", error.reason());
+                            tokens.truncate(kept_at as usize);
+                        }
+                        kept.clear();
+                        continue;
                     }
                     Step::Truncate(share) => {
                         let left = start * u32::from(share) / 256;

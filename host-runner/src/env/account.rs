@@ -2,7 +2,9 @@
 
 use controller_core::action::{Reason, Setting};
 use controller_core::reward::service::Service;
+use controller_core::supervisor::Limits;
 use controller_core::telemetry::Measurement;
+use controller_core::time::Duration;
 
 /// Sums over turns.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,7 +39,24 @@ pub struct Terms {
     pub limit_mc: i32,
 }
 
+/// A response is a miss at this many times the limit from which it costs something. With the engine of the shipped
+/// profile a request that arrives during a batch waits for two batches, so the limit itself cannot be kept by anybody.
+const DEADLINE: f64 = 2.0;
+
 impl Terms {
+    /// The terms of a service whose users wait `patience` times as long as the reward's response limit.
+    #[must_use]
+    pub fn patient(reward: &Service, patience: f64, limits: Limits) -> Self {
+        let costless_s = reward.response_limit.micros() as f64 / 1e6 * patience;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some seconds")]
+        let response_limit = Duration::from_micros((costless_s * 1e6) as u64);
+        Self {
+            reward: Service { response_limit, ..reward.clone() },
+            deadline_s: DEADLINE * costless_s,
+            limit_mc: limits.temperature.0,
+        }
+    }
+
     fn limit_s(&self) -> f64 {
         self.reward.response_limit.micros() as f64 / 1e6
     }

@@ -1,0 +1,8 @@
+//! Machines that are no Jetson, read-only: plain Linux and NVIDIA GPUs, so that energy per token is
+//! measured on a laptop, too.
+
+mod linux;
+mod nvml;
+
+pub use linux::Linux;
+pub use nvml::Nvml;

@@ -1,0 +1,324 @@
+//! What a controlled run would miss on a board, what fights it, and the command that mends it.
+
+use super::attribute::integer;
+use super::baseline::Baseline;
+use super::discover::Found;
+use super::discover::gpu::Gpu;
+use super::lock::{Lock, LockError};
+use super::services::{FAN_SERVICE, Services};
+use super::snapshot::is_throttled;
+use super::tree::FileTree;
+use serde::Serialize;
+use std::path::Path;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// As it should be.
+    Good,
+    /// A run works, but not as well as it could.
+    Warning,
+    /// A run cannot control this board.
+    Fault,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at.
+    pub check: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was found.
+    pub says: String,
+    /// The command that mends it.
+    pub mend: Option<String>,
+}
+
+/// What this user may do with a file of the board.
+pub trait Access {
+    /// It could be written.
+    fn can_write(&self, path: &Path) -> Result<(), std::io::Error>;
+}
+
+/// Looks at everything that a run needs. Writes nothing, but for the lock, which is taken for a moment where it exists.
+#[must_use]
+pub fn examine(
+    tree: &dyn FileTree,
+    found: &Found,
+    services: &dyn Services,
+    state: &Path,
+    access: &dyn Access,
+) -> Vec<Finding> {
+    let mut report = Report(Vec::new());
+    report.state(state);
+    match &found.gpu {
+        Ok(gpu) => report.gpu(tree, found, gpu, access),
+        Err(missing) => report.fault(
+            "GPU clock",
+            missing,
+            "run any CUDA program once (the node appears at the GPU's first power-up), then look again",
+        ),
+    }
+    report.sensors(tree, found);
+    report.fan(found, services, access);
+    report.rivals(services);
+    report.0
+}
+
+struct Report(Vec<Finding>);
+
+impl Report {
+    fn good(&mut self, check: &'static str, says: impl ToString) {
+        self.0.push(Finding { check, severity: Severity::Good, says: says.to_string(), mend: None });
+    }
+
+    fn warn(&mut self, check: &'static str, says: impl ToString, mend: impl ToString) {
+        let mend = Some(mend.to_string());
+        self.0.push(Finding { check, severity: Severity::Warning, says: says.to_string(), mend });
+    }
+
+    fn fault(&mut self, check: &'static str, says: impl ToString, mend: impl ToString) {
+        let mend = Some(mend.to_string());
+        self.0.push(Finding { check, severity: Severity::Fault, says: says.to_string(), mend });
+    }
+
+    /// What an earlier run has left, and who holds the board now.
+    fn state(&mut self, state: &Path) {
+        let held = state.join("lock").exists().then(|| Lock::take(state).err()).flatten();
+        if let Some(LockError::Held { holder }) = held {
+            self.fault(
+                "controller",
+                format!("process {holder} controls this board now"),
+                format!("sudo kill {holder}"),
+            );
+            return;
+        }
+        match Baseline::load(state) {
+            Ok(None) => self.good("controller", "nobody controls this board, and nothing is left to give back"),
+            Ok(Some(_)) => self.warn(
+                "controller",
+                "a run was killed, or `fan on` is in force: the board is not as it was",
+                "sudo energyllm board restore",
+            ),
+            Err(error) => self.fault("controller", &error, format!("sudo rm {}/baseline.json", state.display())),
+        }
+    }
+
+    fn gpu(&mut self, tree: &dyn FileTree, found: &Found, gpu: &Gpu, access: &dyn Access) {
+        match (gpu.frequencies_hz.first(), gpu.frequencies_hz.last()) {
+            (Some(lowest), Some(highest)) => {
+                let count = gpu.frequencies_hz.len();
+                self.good(
+                    "GPU clocks",
+                    format!("{}: {count} from {} to {} MHz", gpu.name, mhz(*lowest), mhz(*highest)),
+                );
+            }
+            _ => self.fault(
+                "GPU clocks",
+                format!("{} lists none", gpu.name),
+                "update the board support package: without available_frequencies nothing is ever written",
+            ),
+        }
+        for name in ["min_freq", "max_freq"] {
+            let path = gpu.file(name);
+            match access.can_write(&path) {
+                Ok(()) => {}
+                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::ROFS.raw_os_error()) => self.fault(
+                    "write access",
+                    format!("{} lies on a read-only file system", path.display()),
+                    "in a container: docker run --volume /sys:/sys ...; in a systemd unit: no ProtectKernelTunables=",
+                ),
+                Err(error) => self.fault(
+                    "write access",
+                    format!("{}: {error}", path.display()),
+                    "run as root, or install packaging/90-energyllm.rules and join the group energyllm",
+                ),
+            }
+        }
+        if let (Some(min), Some(max)) = gpu.bounds_hz(tree) {
+            let highest = gpu.frequencies_hz.last().copied().unwrap_or(max);
+            if min == max {
+                self.warn(
+                    "GPU range",
+                    format!("pinned at {} MHz, by jetson_clocks perhaps; nothing above it will be chosen", mhz(max)),
+                    "sudo jetson_clocks --restore",
+                );
+            } else if max < highest && !is_throttled(tree, found) {
+                let mode = found.mode.as_ref().ok().and_then(|mode| mode.name.clone());
+                let mode = mode.map_or_else(String::new, |name| format!(" by the power mode {name}"));
+                self.warn(
+                    "GPU range",
+                    format!("capped at {} of {} MHz{mode}; nothing above it will be chosen", mhz(max), mhz(highest)),
+                    "sudo nvpmodel -m 0   (or whichever mode is MAXN: grep POWER_MODEL /etc/nvpmodel.conf)",
+                );
+            } else {
+                self.good("GPU range", format!("{} to {} MHz", mhz(min), mhz(max)));
+            }
+        }
+        if is_throttled(tree, found) {
+            self.warn("heat", "the GPU is throttled now; its range cannot be read", "let the board cool down first");
+        }
+        match gpu.governor(tree).as_deref() {
+            Some("nvhost_podgov") | None => {}
+            Some(other) => self.warn(
+                "GPU governor",
+                format!("{other}, not nvhost_podgov: the clock does not follow the load when the board is given back"),
+                format!("echo nvhost_podgov | sudo tee {}", gpu.file("governor").display()),
+            ),
+        }
+    }
+
+    fn sensors(&mut self, tree: &dyn FileTree, found: &Found) {
+        match &found.thermal {
+            Ok(thermal) => {
+                let reads = |path: &Path| integer(tree, path).is_ok_and(|temperature| temperature > -40_000);
+                let zones = thermal.zones.iter().filter(|zone| reads(&zone.temperature)).count();
+                let limit = thermal
+                    .soft_limit()
+                    .map_or("no trip point".into(), |limit| format!("soft limit {} °C", f64::from(limit.0) / 1000.0));
+                let says = format!("{zones} of {} zones read, {limit}", thermal.zones.len());
+                match zones {
+                    0 => self.fault("temperature", says, "wake the board (run a CUDA program), then look again"),
+                    _ => self.good("temperature", says),
+                }
+            }
+            Err(missing) => {
+                self.fault("temperature", missing, "boot a kernel of NVIDIA's: no decision is made blindly")
+            }
+        }
+        match &found.power {
+            Ok(_) => self.good("power", "rails found"),
+            Err(missing) => self.warn(
+                "power",
+                missing,
+                "sudo modprobe ina3221; on a carrier without the driver: energyllm run --board jetson --ina3221 BUS:ADDRESS",
+            ),
+        }
+    }
+
+    fn fan(&mut self, found: &Found, services: &dyn Services, access: &dyn Access) {
+        let Ok(fan) = &found.fan else {
+            self.warn("fan", "none that can be set", "give the board a fan, or keep its power mode low");
+            return;
+        };
+        match access.can_write(&fan.pwm) {
+            Ok(()) => self.good("fan", fan.pwm.display()),
+            Err(error) => self.warn(
+                "fan",
+                format!("{}: {error}; it stays the vendor's", fan.pwm.display()),
+                "run as root, or install packaging/90-energyllm.rules",
+            ),
+        }
+        if services.is_active(FAN_SERVICE) == Some(false) {
+            self.warn(
+                "fan service",
+                "not running: nobody drives the fan",
+                format!("sudo systemctl start {FAN_SERVICE}"),
+            );
+        }
+    }
+
+    /// Programs that write the same knobs.
+    fn rivals(&mut self, services: &dyn Services) {
+        for (service, does) in [
+            ("jtop.service", "may set fan, clocks and power mode again at any time"),
+            ("jetson_clocks.service", "pins the clocks at boot"),
+        ] {
+            if services.is_active(service) == Some(true) {
+                self.warn("rival", format!("{service} {does}"), format!("sudo systemctl stop {service}"));
+            }
+        }
+    }
+}
+
+fn mhz(hz: u64) -> u64 {
+    hz / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::services::NoServices;
+    use super::super::tree::CapturedTree;
+    use super::*;
+
+    struct Everything;
+    struct Nothing;
+
+    impl Access for Everything {
+        fn can_write(&self, _: &Path) -> Result<(), std::io::Error> {
+            Ok(())
+        }
+    }
+
+    impl Access for Nothing {
+        fn can_write(&self, _: &Path) -> Result<(), std::io::Error> {
+            Err(rustix::io::Errno::ROFS.into())
+        }
+    }
+
+    fn board(change: &[(&str, &str)]) -> CapturedTree {
+        let mut files = serde_json::json!({
+            "/proc/device-tree/compatible": "nvidia,p3701-0005\0nvidia,tegra234\0",
+            "/sys/class/devfreq/17000000.gpu/available_frequencies": "306000000 612000000",
+            "/sys/class/devfreq/17000000.gpu/min_freq": "306000000",
+            "/sys/class/devfreq/17000000.gpu/max_freq": "612000000",
+            "/sys/class/devfreq/17000000.gpu/governor": "nvhost_podgov",
+            "/sys/class/thermal/thermal_zone0/type": "tj-thermal",
+            "/sys/class/thermal/thermal_zone0/temp": "45000",
+        });
+        for (path, text) in change {
+            files[*path] = (*text).into();
+        }
+        CapturedTree::parse(&serde_json::json!({ "files": files }).to_string()).unwrap()
+    }
+
+    fn examined(tree: &CapturedTree, access: &dyn Access) -> Vec<Finding> {
+        let state = tempfile::tempdir().unwrap();
+        examine(tree, &Found::discover(tree), &NoServices, state.path(), access)
+    }
+
+    fn worst(findings: &[Finding], check: &str) -> Option<Severity> {
+        findings.iter().filter(|finding| finding.check == check).map(|finding| finding.severity).max()
+    }
+
+    #[test]
+    fn a_board_in_order_has_no_fault_and_every_complaint_has_a_mend() {
+        let findings = examined(&board(&[]), &Everything);
+        assert!(findings.iter().all(|finding| finding.severity < Severity::Fault), "{findings:?}");
+        assert!(findings.iter().all(|finding| finding.mend.is_some() == (finding.severity > Severity::Good)));
+    }
+
+    #[test]
+    fn each_trouble_is_found() {
+        let node = "/sys/class/devfreq/17000000.gpu";
+        let zone = "/sys/class/thermal/thermal_zone0/temp";
+        let cases: [(&[(&str, &str)], &str, Severity); 5] = [
+            (&[(&format!("{node}/min_freq"), "612000000")], "GPU range", Severity::Warning),
+            (&[(&format!("{node}/max_freq"), "500000000")], "GPU range", Severity::Warning),
+            (&[(&format!("{node}/available_frequencies"), "")], "GPU clocks", Severity::Fault),
+            (&[(&format!("{node}/governor"), "userspace")], "GPU governor", Severity::Warning),
+            (&[(zone, "-256000")], "temperature", Severity::Fault),
+        ];
+        for (change, check, severity) in cases {
+            assert_eq!(worst(&examined(&board(change), &Everything), check), Some(severity), "{change:?}");
+        }
+        let read_only = examined(&board(&[]), &Nothing);
+        assert_eq!(worst(&read_only, "write access"), Some(Severity::Fault));
+        assert!(read_only.iter().any(|finding| finding.mend.as_ref().is_some_and(|mend| mend.contains("docker"))));
+    }
+
+    #[test]
+    fn what_a_killed_run_has_left_is_told() {
+        let (tree, state) = (board(&[]), tempfile::tempdir().unwrap());
+        Baseline::of_this_boot(&tree).save(state.path()).unwrap();
+        let examine = || examine(&tree, &Found::discover(&tree), &NoServices, state.path(), &Everything);
+        assert_eq!(worst(&examine(), "controller"), Some(Severity::Warning));
+        let lock = Lock::take(state.path()).unwrap();
+        assert_eq!(worst(&examine(), "controller"), Some(Severity::Fault));
+        drop(lock);
+        std::fs::write(state.path().join("baseline.json"), "x").unwrap();
+        assert_eq!(worst(&examine(), "controller"), Some(Severity::Fault));
+    }
+}

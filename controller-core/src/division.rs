@@ -78,7 +78,10 @@ mod tests {
         assert_eq!(divide(0, -5, 32), Some(0));
         let (min, max) = (i128::from(i64::MIN), i128::from(i64::MAX));
         assert_eq!([divide(min, 1, 0), divide(min, -1, 0)], [Some(i64::MIN), None]);
-        assert_eq!([divide(max, 1, 0), divide(max + 1, 1, 0), divide(max, -1, 0)], [Some(i64::MAX), None, Some(-i64::MAX)]);
+        assert_eq!(
+            [divide(max, 1, 0), divide(max + 1, 1, 0), divide(max, -1, 0)],
+            [Some(i64::MAX), None, Some(-i64::MAX)]
+        );
         assert_eq!(divide(max, 1, 1), None);
         assert_eq!(divide(i128::MAX, i128::MAX, 32), Some(1 << 32));
     }

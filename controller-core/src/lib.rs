@@ -25,6 +25,7 @@
 //! | [`action`] | the action space, described by data |
 //! | [`telemetry`] | readings with their time, or a named absence |
 //! | [`units`], [`time`], [`rng`] | physical quantities, instants, a seeded generator |
+//! | [`wire`] | values as bytes, for frames and image headers |
 //!
 //! # Features
 //!

@@ -1,7 +1,7 @@
 //! Monotonic time in microseconds. The core owns no clock: every instant is an argument.
 
-use core::ops::Add;
 use crate::wire::wire;
+use core::ops::Add;
 use serde::{Deserialize, Serialize};
 
 /// A moment on the caller's monotonic clock, in microseconds since an arbitrary start.

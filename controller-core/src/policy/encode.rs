@@ -46,11 +46,12 @@ impl core::error::Error for EncodeError {}
 /// Appends to a fixed buffer.
 struct Writer<'b> {
     buffer: &'b mut [u8],
+    /// Bytes so far, those of the header included that did not fit.
     length: usize,
 }
 
 impl Writer<'_> {
-    fn push(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         let end = self.length + bytes.len();
         self.buffer.get_mut(self.length..end).ok_or(EncodeError::BufferTooSmall)?.copy_from_slice(bytes);
         self.length = end;
@@ -58,15 +59,9 @@ impl Writer<'_> {
     }
 }
 
-/// The bytes of a header, those that fit, and how many there are.
-struct Written<'b> {
-    room: &'b mut [u8],
-    length: usize,
-}
-
-impl Sink for Written<'_> {
+impl Sink for Writer<'_> {
     fn push(&mut self, byte: u8) {
-        if let Some(slot) = self.room.get_mut(self.length) {
+        if let Some(slot) = self.buffer.get_mut(self.length) {
             *slot = byte;
         }
         self.length += 1;
@@ -110,10 +105,10 @@ pub fn encode(
     let mut writer = Writer { buffer, length: start };
     for (input, output) in golden_inputs.iter().zip(&outputs) {
         for value in *input {
-            writer.push(&value.to_le_bytes())?;
+            writer.append(&value.to_le_bytes())?;
         }
-        writer.push(&Knob::ALL.map(|knob| output.action.get(knob)))?;
-        writer.push(&output.logits_crc.to_le_bytes())?;
+        writer.append(&Knob::ALL.map(|knob| output.action.get(knob)))?;
+        writer.append(&output.logits_crc.to_le_bytes())?;
     }
     let length = writer.length;
     seal(header, length, buffer)?;
@@ -124,13 +119,11 @@ pub fn encode(
 
 /// Header and parameters behind room for the prefix; returns the length so far.
 fn encode_parameters(header: &Header, layers: &[LayerValues<'_>], buffer: &mut [u8]) -> Result<usize, EncodeError> {
-    let room = buffer.get_mut(PREFIX_LEN..).ok_or(EncodeError::BufferTooSmall)?;
-    let mut text = Written { room, length: 0 };
-    header.write(&mut text);
-    let header_len = text.length;
-    let mut writer = Writer { buffer, length: PREFIX_LEN + header_len };
+    let mut writer = Writer { buffer, length: PREFIX_LEN };
+    header.write(&mut writer);
+    let header_len = writer.length - PREFIX_LEN;
     let padding = [0u8; 3];
-    writer.push(padding.get(..padded(header_len) - header_len).unwrap_or_default())?;
+    writer.append(padding.get(..padded(header_len) - header_len).unwrap_or_default())?;
     for (number, (layer, shape)) in layers.iter().zip(header.shapes()).enumerate() {
         if layer.biases.len() != shape.outputs || layer.weights.len() != shape.inputs * shape.outputs {
             return Err(EncodeError::Shape);
@@ -150,14 +143,14 @@ fn encode_layer(
     for block in 0..shape.outputs.div_ceil(UNITS) {
         let units = block * UNITS..(block + 1) * UNITS;
         for unit in units.clone() {
-            writer.push(&layer.biases.get(unit).unwrap_or(&padding_bias).to_le_bytes())?;
+            writer.append(&layer.biases.get(unit).unwrap_or(&padding_bias).to_le_bytes())?;
         }
         for pair in 0..shape.rows_per_block() - 1 {
             for unit in units.clone() {
                 let row = layer.weights.chunks_exact(shape.inputs.max(1)).nth(unit);
                 for input in [2 * pair, 2 * pair + 1] {
                     let weight = row.and_then(|row| row.get(input)).copied().unwrap_or(0);
-                    writer.push(&weight.to_le_bytes())?;
+                    writer.append(&weight.to_le_bytes())?;
                 }
             }
         }
@@ -173,20 +166,20 @@ fn seal(header: &Header, length: usize, buffer: &mut [u8]) -> Result<(), EncodeE
     let header_len = header_length(header)?;
     let total = u32::try_from(length).map_err(|_| EncodeError::Shape)?;
     let mut writer = Writer { buffer: prefix.as_mut_slice(), length: 0 };
-    writer.push(&MAGIC)?;
-    writer.push(&VERSION.to_le_bytes())?;
-    writer.push(&header_len.to_le_bytes())?;
-    writer.push(&total.to_le_bytes())?;
-    writer.push(&schema_hash(header).to_le_bytes())?;
+    writer.append(&MAGIC)?;
+    writer.append(&VERSION.to_le_bytes())?;
+    writer.append(&header_len.to_le_bytes())?;
+    writer.append(&total.to_le_bytes())?;
+    writer.append(&schema_hash(header).to_le_bytes())?;
     let crc = checksum(prefix, body);
     let mut writer = Writer { buffer: prefix.as_mut_slice(), length: PREFIX_LEN - 4 };
-    writer.push(&crc.to_le_bytes())
+    writer.append(&crc.to_le_bytes())
 }
 
 fn header_length(header: &Header) -> Result<u16, EncodeError> {
-    let mut text = Written { room: &mut [], length: 0 };
-    header.write(&mut text);
-    u16::try_from(text.length).map_err(|_| EncodeError::Shape)
+    let mut writer = Writer { buffer: &mut [], length: 0 };
+    header.write(&mut writer);
+    u16::try_from(writer.length).map_err(|_| EncodeError::Shape)
 }
 
 fn parse(buffer: &[u8], length: usize) -> Result<PolicyImage<'_>, EncodeError> {

@@ -175,7 +175,8 @@ impl<'a, const PAIRS: usize> Policy<'a, PAIRS> {
         let (mut shifts, mut width) = (header.hidden.iter(), header.observation.len());
         loop {
             let hidden = shifts.next();
-            let shape = Shape { inputs: width, outputs: hidden.map_or_else(|| header.logits(), |layer| layer.units.into()) };
+            let shape =
+                Shape { inputs: width, outputs: hidden.map_or_else(|| header.logits(), |layer| layer.units.into()) };
             let Some(mut layer) = Layer::cut(&mut rows, shape) else { return };
             let mut quads = outputs.as_chunks_mut::<{ kernel::UNITS / 2 }>().0.iter_mut();
             // One place that sums for hidden layers and the last: the loop is in flash once.

@@ -1,7 +1,7 @@
 //! Why the microcontroller does not do what it was asked for.
 
-use core::fmt;
 use crate::wire::wire;
+use core::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Why a request was not done. Nothing has changed.

@@ -147,6 +147,7 @@ fn to_micro(value: Fixed) -> i32 {
 // The arithmetic of 96 bits is kept once in the flash of a microcontroller, not once per use.
 
 /// `a / b`, towards zero; `None` where it is too large or b is 0.
+#[inline(never)]
 fn quotient(a: Fixed, b: Fixed) -> Option<Fixed> {
     divide(a.to_bits().into(), b.to_bits().into(), Fixed::FRAC_NBITS).map(Fixed::from_bits)
 }
@@ -158,6 +159,7 @@ const fn product(a: Fixed, b: Fixed) -> Fixed {
 }
 
 /// `numerator / denominator` of integers, towards zero, saturating; `denominator` must be above zero.
+#[inline(never)]
 fn ratio(numerator: i128, denominator: i128) -> Fixed {
     let limit = if numerator < 0 { -i64::MAX } else { i64::MAX };
     Fixed::from_bits(divide(numerator, denominator, Fixed::FRAC_NBITS).unwrap_or(limit).max(-i64::MAX))

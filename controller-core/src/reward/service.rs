@@ -12,7 +12,7 @@
 //! Every term is continuous, and for a fixed outcome the total never rises with temperature.
 //! Hard limits are the supervisor's; these terms only teach a policy to stay clear of them.
 
-use super::{Components, Fixed, Reward, RewardError, Variant, ratio, to_micro};
+use super::{Components, Fixed, Reward, RewardError, Variant, product, ratio, to_micro};
 use crate::action::{MAX_VALUES, Setting};
 use crate::telemetry::Measurement;
 use crate::time::Duration;
@@ -117,7 +117,7 @@ impl Service {
         let above = i128::from(peak.0) - i128::from(self.soft_temperature.0);
         let span = i128::from(self.hard_temperature.0) - i128::from(self.soft_temperature.0);
         let excess = ratio(above, span).clamp(Fixed::ZERO, const { Fixed::lit("2") });
-        penalty(excess.saturating_mul(excess), self.temperature_weight)
+        penalty(product(excess, excess), self.temperature_weight)
     }
 
     fn quality_term(&self, depth: u16) -> Result<i32, RewardError> {
@@ -128,8 +128,9 @@ impl Service {
 }
 
 /// `-excess · weight / 1000`, in millionths.
+#[inline(never)]
 fn penalty(excess: Fixed, weight: u16) -> i32 {
-    to_micro(excess.saturating_mul(ratio(i128::from(weight), 1000))).saturating_neg()
+    to_micro(product(excess, ratio(i128::from(weight), 1000))).saturating_neg()
 }
 
 #[cfg(test)]

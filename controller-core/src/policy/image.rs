@@ -249,6 +249,12 @@ impl<'a> PolicyImage<'a> {
         })
     }
 
+    /// Bias and weights of a unit, hidden layers first and the layer of the logits last; `None` beyond the last unit or
+    /// layer. The policy itself reads whole blocks; this is for tools.
+    pub fn unit(&self, layer: usize, unit: usize) -> Option<(i32, impl Iterator<Item = i16> + use<'a>)> {
+        self.layers().nth(layer)?.unit(unit)
+    }
+
     /// The hidden layers, first to last.
     pub(super) fn hidden(&self) -> impl Iterator<Item = Layer<'a>> + '_ {
         self.layers().take(self.header.hidden.len())

@@ -52,6 +52,17 @@ impl<'a> Layer<'a> {
         self.rows.chunks_exact(self.shape.rows_per_block().max(1)).filter_map(<[Row]>::split_first)
     }
 
+    /// Bias and weights of a unit; `None` beyond the last.
+    pub(super) fn unit(self, unit: usize) -> Option<(i32, impl Iterator<Item = i16> + use<'a>)> {
+        if unit >= self.shape.outputs {
+            return None;
+        }
+        let (biases, weights) = self.blocks().nth(unit / kernel::UNITS)?;
+        let lane = unit % kernel::UNITS;
+        let pairs = weights.iter().flat_map(move |row| kernel::weights(row).get(lane).copied().unwrap_or_default());
+        Some((*kernel::biases(biases).get(lane)?, pairs.take(self.shape.inputs)))
+    }
+
     /// Proves that no input can overflow an accumulator: |bias| + half a step of rounding +
     /// 8191·Σ|weight| fits an `i32`. Padding must be neutral, so that an image has one form only.
     pub(super) fn check(self, number: u8, padding_bias: i32) -> Result<(), ImageError> {

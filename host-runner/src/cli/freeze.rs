@@ -96,7 +96,7 @@ fn trained(arguments: &Arguments) -> anyhow::Result<(Checkpoint, Vec<Vec<i16>>)>
     let checkpoint = Checkpoint::read(&arguments.checkpoint)?;
     let world = arguments.world.world()?;
     anyhow::ensure!(
-        world.profile.actions == checkpoint.actions,
+        world.profile.actions == checkpoint.content.actions,
         "{} was trained for other knobs than {} has; give the board it was trained for",
         arguments.checkpoint.display(),
         arguments.world.board.display()
@@ -132,7 +132,7 @@ fn meet(world: &World, checkpoint: &Checkpoint, count: usize, seed: u64) -> Vec<
     let mut context = Context::random(world, &mut rng);
     while observations.len() < count {
         let (telemetry, observation) = context.observe(world);
-        let heads = Heads::new(&checkpoint.network.forward(&real_input(&observation)).logits, &checkpoint.actions);
+        let heads = Heads::new(&checkpoint.network.forward(&real_input(&observation)).logits, &checkpoint.content.actions);
         context.act(world, &telemetry, heads.greedy());
         observations.push(observation);
         // Short visits to many situations: neighbours in time look alike.

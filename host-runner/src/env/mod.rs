@@ -9,10 +9,14 @@
 //! | [`service`] | one turn: wait, sample, answer a batch, measure |
 //! | [`profile`] | a board's numbers: physics, knobs, limits, reward |
 //! | [`replay`] | a logged grid as a bandit |
+//! | [`living`] | a board that training goes on upon, never reset |
+//! | [`logged`] | the same, answering from logged grids |
 //! | [`commission`] | trial batches on a board, under the supervisor |
 
 pub mod answers;
 pub mod commission;
+pub mod living;
+pub mod logged;
 pub mod profile;
 pub mod quality;
 pub mod queue;

@@ -5,6 +5,7 @@
 //! of the estimates from the sampled action (J. Schulman, "Approximating KL Divergence", 2020).
 
 use super::categorical::Categorical;
+use super::vector::wide;
 
 /// How far the policy has gone from the reference, with `d = log π(a) - log π_ref(a)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +119,18 @@ impl Terms {
 /// very edge of the clip the unclipped branch counts.
 #[must_use]
 pub fn gradient(policy: &[Categorical], sample: &Sample<'_>, coefficients: Coefficients) -> Vec<f64> {
+    let mut out = vec![0.0; policy.iter().map(|head| head.log_probabilities().len()).sum()];
+    gradient_into(policy, sample, coefficients, &mut out);
+    out
+}
+
+/// Writes [`gradient`] into `out`, which has one place per logit, and returns the parts of the loss.
+pub fn gradient_into(
+    policy: &[Categorical],
+    sample: &Sample<'_>,
+    coefficients: Coefficients,
+    out: &mut [f64],
+) -> Terms {
     let terms = Terms::of(policy, sample, coefficients);
     // d(-ρA)/dz = -ρA (onehot - p), and nothing where the clipped branch is the smaller one.
     let push = if terms.is_clipped() { 0.0 } else { terms.surrogate };
@@ -130,22 +143,75 @@ pub fn gradient(policy: &[Categorical], sample: &Sample<'_>, coefficients: Coeff
         Divergence::K2 => apart,
         Divergence::K3 => 1.0 - libm::exp(-apart),
     };
-    let exact = coefficients.divergence == Divergence::Exact;
-    let mut out = Vec::new();
+    let mut rest = out;
     for ((head, reference), &chosen) in policy.iter().zip(sample.reference).zip(sample.choices) {
-        let kl = if exact { head.kl(reference) } else { 0.0 };
-        let shift = coefficients.log_shift;
-        let mean: f64 = head.log_probabilities().iter().map(|log_p| libm::exp(*log_p) * surprise(*log_p, shift)).sum();
-        let pairs = head.log_probabilities().iter().zip(reference.log_probabilities());
-        for (index, (log_p, log_q)) in pairs.enumerate() {
-            let p = libm::exp(*log_p);
-            let onehot = if index == chosen { 1.0 } else { 0.0 };
-            let pull =
-                if exact { coefficients.kl * p * (log_p - log_q - kl) } else { coefficients.kl * slope * (onehot - p) };
-            out.push(-push * (onehot - p) + pull + coefficients.entropy * p * (surprise(*log_p, shift) - mean));
-        }
+        let (out, others) = rest.split_at_mut(head.log_probabilities().len());
+        rest = others;
+        let of_head = HeadGradient {
+            push,
+            slope,
+            kl: head.kl(reference),
+            surprise: head
+                .probabilities()
+                .iter()
+                .zip(head.log_probabilities())
+                .map(|(p, log_p)| p * surprise(*p, *log_p, coefficients.log_shift))
+                .sum(),
+            coefficients,
+        };
+        of_head.write(head, reference, chosen, out);
     }
-    out
+    terms
+}
+
+/// What the gradients of one head's logits share.
+#[derive(Clone, Copy)]
+struct HeadGradient {
+    push: f64,
+    slope: f64,
+    kl: f64,
+    /// Mean surprise.
+    surprise: f64,
+    coefficients: Coefficients,
+}
+
+impl HeadGradient {
+    fn write(self, head: &Categorical, reference: &Categorical, chosen: usize, out: &mut [f64]) {
+        let Coefficients { divergence, log_shift, .. } = self.coefficients;
+        let logs = head.log_probabilities().iter().zip(reference.log_probabilities());
+        let choices = head.probabilities().iter().zip(logs);
+        // Two loops without a question inside; the chosen one comes after.
+        if divergence == Divergence::Exact && log_shift == 0.0 {
+            wide(|| {
+                for (out, (p, (log_p, log_q))) in out.iter_mut().zip(choices) {
+                    *out = self.exact(0.0, *p, *log_p, *log_q);
+                }
+            });
+        } else {
+            for (out, (p, (log_p, log_q))) in out.iter_mut().zip(choices) {
+                *out = self.any(0.0, *p, *log_p, *log_q);
+            }
+        }
+        let (p, log_p) = (head.probabilities()[chosen], head.log_probabilities()[chosen]);
+        out[chosen] = self.any(1.0, p, log_p, reference.log_probabilities()[chosen]);
+    }
+
+    #[expect(clippy::inline_always, reason = "must be compiled with the instruction set of the loop around it")]
+    #[inline(always)]
+    fn exact(self, onehot: f64, p: f64, log_p: f64, log_q: f64) -> f64 {
+        let Coefficients { kl, entropy, .. } = self.coefficients;
+        let pull = kl * p * (log_p - log_q - self.kl);
+        -self.push * (onehot - p) + pull + entropy * p * (log_p - self.surprise)
+    }
+
+    fn any(self, onehot: f64, p: f64, log_p: f64, log_q: f64) -> f64 {
+        let Coefficients { kl, divergence, entropy, log_shift, .. } = self.coefficients;
+        let pull = match divergence {
+            Divergence::Exact => kl * p * (log_p - log_q - self.kl),
+            _ => kl * self.slope * (onehot - p),
+        };
+        -self.push * (onehot - p) + pull + entropy * p * (surprise(p, log_p, log_shift) - self.surprise)
+    }
 }
 
 fn log_probability(policy: &[Categorical], choices: &[usize]) -> f64 {
@@ -161,20 +227,12 @@ fn entropy(head: &Categorical, shift: f64) -> f64 {
     if shift == 0.0 {
         return head.entropy();
     }
-    let term = |log_p: &f64| {
-        let p = libm::exp(*log_p);
-        -p * libm::log(p + shift)
-    };
-    head.log_probabilities().iter().map(term).sum()
+    head.probabilities().iter().map(|p| -p * libm::log(p + shift)).sum()
 }
 
 /// Derivative of `p log(p + shift)` with respect to p; without shift `log p`, its constant 1 cancels.
-fn surprise(log_p: f64, shift: f64) -> f64 {
-    if shift == 0.0 {
-        return log_p;
-    }
-    let p = libm::exp(log_p);
-    libm::log(p + shift) + p / (p + shift)
+fn surprise(p: f64, log_p: f64, shift: f64) -> f64 {
+    if shift == 0.0 { log_p } else { libm::log(p + shift) + p / (p + shift) }
 }
 
 #[cfg(test)]

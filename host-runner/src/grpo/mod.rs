@@ -14,8 +14,11 @@
 //! | [`loss`] | clipped ratio, divergence, entropy: value and gradient |
 //! | [`optimizer`] | Adam |
 //! | [`rollout`] | contexts, groups and their rewards in the simulator |
-//! | [`trainer`] | the loop |
+//! | [`update`] | the update of a policy from groups |
+//! | [`trainer`] | training in the simulator, many contexts at once |
+//! | [`online`] | training on one living board, nothing ever reset |
 //! | [`checkpoint`] | what is saved |
+//! | [`vector`] | loops for the widest instructions of this machine, with the same bits everywhere |
 
 pub mod advantage;
 pub mod categorical;
@@ -24,6 +27,9 @@ pub mod heads;
 pub mod layout;
 pub mod loss;
 pub mod network;
+pub mod online;
 pub mod optimizer;
 pub mod rollout;
 pub mod trainer;
+pub mod update;
+pub mod vector;

@@ -5,14 +5,12 @@
 //! supervisor, then the reward settles everything that happened. Because the clones share the
 //! noise and the arrivals that are still to come, members differ by their action alone.
 
-use super::heads::Heads;
-use super::layout::real_input;
-use super::network::Network;
+use super::update::Policy;
 use crate::env::answers::DrawnLengths;
 use crate::env::profile::BoardProfile;
 use crate::env::queue::Queue;
 use crate::env::service::Service;
-use controller_core::action::Action;
+use controller_core::action::{Action, Decision};
 use controller_core::observation::{FeatureRange, Observer};
 use controller_core::reward::MICRO;
 use controller_core::reward::service::Service as ServiceReward;
@@ -22,9 +20,10 @@ use controller_core::telemetry::{Measurement, Reading, Telemetry};
 use controller_core::time::Duration;
 use firmware_sim::board::SimulatedBoard;
 use firmware_sim::plant::Conditions;
+use serde::{Deserialize, Serialize};
 
 /// What stays the same over a training.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct World {
     /// The board.
     pub profile: BoardProfile,
@@ -52,7 +51,7 @@ pub struct Context {
 }
 
 /// One decision point: what was seen, and what each tried action was worth.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     /// The normalized observation.
     pub observation: Vec<i16>,
@@ -62,6 +61,8 @@ pub struct Group {
     pub log_probabilities: Vec<f64>,
     /// Reward of each.
     pub rewards: Vec<f64>,
+    /// Members that passed the temperature limit.
+    pub violations: usize,
 }
 
 /// Uniform in `low..high`.
@@ -99,6 +100,28 @@ impl Context {
         }
     }
 
+    /// A board in these surroundings with requests arriving at this rate, per second, that works until it shuts down.
+    ///
+    /// # Panics
+    /// When the world's limits are unusable; the profile has been checked before.
+    #[must_use]
+    pub fn lasting(world: &World, conditions: Conditions, rate: f64) -> Self {
+        let board = SimulatedBoard::new(&world.profile.plant, conditions);
+        let queue = Queue::new(rate, usize::MAX, conditions.seed);
+        let answers = DrawnLengths::new(world.prompt_tokens, world.answer_tokens, conditions.seed);
+        Self {
+            service: Service::new(board, queue, answers),
+            observer: Observer::default(),
+            supervisor: Supervisor::new(world.limits).expect("the limits were checked with the profile"),
+            ends_s: f64::INFINITY,
+        }
+    }
+
+    /// Stops or repairs the fan.
+    pub fn set_fan_working(&mut self, working: bool) {
+        self.service.board_mut().set_fan_working(working);
+    }
+
     /// The context has run its time or its board has shut down.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -118,22 +141,33 @@ impl Context {
 
     /// Carries out an action once, as far as the supervisor lets it, and returns the bill.
     pub fn act(&mut self, world: &World, telemetry: &Telemetry, action: Action) -> Measurement {
+        self.decide_and_act(world, telemetry, action).1
+    }
+
+    /// The same with what the supervisor made of it.
+    pub fn decide_and_act(
+        &mut self,
+        world: &World,
+        telemetry: &Telemetry,
+        action: Action,
+    ) -> (Decision, Measurement) {
         let actions = &world.profile.actions;
         let slope = self.observer.slope_mk_per_s();
         let decision = self.supervisor.supervise(self.service.now(), telemetry, slope, action, actions);
-        let Some(setting) = actions.setting(decision.applied) else { return Measurement::default() };
+        let Some(setting) = actions.setting(decision.applied) else { return (decision, Measurement::default()) };
         let Ok(turn) = self.service.execute(&decision, &setting);
         self.observer.remember(decision.applied, setting, turn.measurement);
-        turn.measurement
+        (decision, turn.measurement)
     }
 
-    /// Reward of holding `action` for the horizon, from here; the context itself is not changed.
+    /// Reward of holding `action` for the horizon, from here, and whether the temperature limit was passed on the way;
+    /// the context itself is not changed.
     ///
     /// Energy, temperature and quality are settled as one long turn. Lateness is settled turn by
     /// turn and averaged over the requests, so that one unlucky batch does not decide; who still
     /// waits at the end counts too, so an action cannot look good by leaving requests behind.
     #[must_use]
-    pub fn value_of(&self, world: &World, telemetry: &Telemetry, action: Action) -> f64 {
+    pub fn value_of(&self, world: &World, telemetry: &Telemetry, action: Action) -> (f64, bool) {
         let setting = world.profile.actions.setting(action).expect("sampled from the action space");
         let settle = |measurement: &Measurement| {
             let settled = world.reward.settle(setting, measurement);
@@ -155,18 +189,20 @@ impl Context {
         let waiting = Measurement { response: Duration::from_micros(waited), ..whole };
         lateness.add(settle(&waiting).components.response, trial.service.queue().len());
         let punctual = Measurement { response: Duration::ZERO, ..whole };
-        (f64::from(settle(&punctual).total) + lateness.value()) / f64::from(MICRO)
+        let reward = (f64::from(settle(&punctual).total) + lateness.value()) / f64::from(MICRO);
+        (reward, whole.peak_temperature > Some(world.limits.temperature))
     }
 
     /// Tries a group of actions drawn from the policy.
-    pub fn try_group(&mut self, world: &World, network: &Network, size: usize, rng: &mut Pcg32) -> (Telemetry, Group) {
+    pub fn try_group(&mut self, world: &World, policy: &Policy<'_>, size: usize, rng: &mut Pcg32) -> (Telemetry, Group) {
         let (telemetry, observation) = self.observe(world);
-        let logits = network.forward(&real_input(&observation)).logits;
-        let heads = Heads::new(&logits, &world.profile.actions);
+        let heads = policy.heads(&observation, &world.profile.actions);
         let actions = heads.sample_group(size, rng);
         let log_probabilities = actions.iter().map(|action| heads.log_probability(*action)).collect();
-        let rewards = actions.iter().map(|action| self.value_of(world, &telemetry, *action)).collect();
-        (telemetry, Group { observation, actions, log_probabilities, rewards })
+        let tried: Vec<(f64, bool)> = actions.iter().map(|action| self.value_of(world, &telemetry, *action)).collect();
+        let violations = tried.iter().filter(|(_, violated)| *violated).count();
+        let rewards = tried.into_iter().map(|(reward, _)| reward).collect();
+        (telemetry, Group { observation, actions, log_probabilities, rewards, violations })
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`quality`] | accuracy of a language model per depth |
 //! | [`queue`] | requests arrive at an offered load and wait |
 //! | [`answers`] | who produces the tokens: llama.cpp, or drawn lengths for training |
+//! | [`board`] | what a turn needs of a board, simulated or real |
 //! | [`service`] | one turn: wait, sample, answer a batch, measure |
 //! | [`profile`] | a board's numbers: physics, knobs, limits, reward |
 //! | [`replay`] | a logged grid as a bandit |
@@ -14,6 +15,7 @@
 //! | [`commission`] | trial batches on a board, under the supervisor |
 
 pub mod answers;
+pub mod board;
 pub mod commission;
 pub mod living;
 pub mod logged;

@@ -1,10 +1,11 @@
-//! One turn on the simulated board: wait for a request, sample the sensors, answer a batch, and
+//! One turn on a board: wait for a request, sample the sensors, answer a batch, and
 //! measure what it cost.
 //!
 //! A batch starts as soon as the board is free and a request waits, with at most as many requests
 //! as the batch action allows: nobody waits for a batch to fill.
 
 use super::answers::Answers;
+use super::board::Board;
 use super::queue::{Queue, Waiting};
 use controller_core::action::{Decision, Setting};
 use controller_core::telemetry::{Measurement, Telemetry};
@@ -17,8 +18,8 @@ pub const HOLD_S: f64 = 5.0;
 
 /// Requests, a board and somebody who answers. A clone is a snapshot.
 #[derive(Clone, Debug)]
-pub struct Service<A> {
-    board: SimulatedBoard,
+pub struct Service<A, B = SimulatedBoard> {
+    board: B,
     queue: Queue,
     answers: A,
 }
@@ -34,22 +35,33 @@ pub struct Turn {
     pub texts: Vec<String>,
 }
 
-impl<A: Answers> Service<A> {
+/// Why a turn could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum TurnError<A, B> {
+    /// The language model failed.
+    #[error("the batch was not answered: {0}")]
+    Answers(A),
+    /// The board did not do as told.
+    #[error("the board did not carry out the setting: {0}")]
+    Board(B),
+}
+
+impl<A: Answers, B: Board> Service<A, B> {
     /// Puts the parts together.
-    pub fn new(board: SimulatedBoard, queue: Queue, answers: A) -> Self {
+    pub fn new(board: B, queue: Queue, answers: A) -> Self {
         Self { board, queue, answers }
     }
 
     /// Idles until somebody waits; `false` when nobody will come any more.
-    pub fn wait_for_work(&mut self) -> bool {
+    pub fn wait_for_work(&mut self) -> Result<bool, B::Error> {
         self.queue.advance(self.now_s());
         if self.queue.is_empty() {
-            let Some(arrival) = self.queue.next_arrival_s() else { return false };
-            self.board.idle((arrival - self.now_s()).max(0.0));
+            let Some(arrival) = self.queue.next_arrival_s() else { return Ok(false) };
+            self.board.idle((arrival - self.now_s()).max(0.0))?;
             // The clock may have stopped a rounding error before the arrival.
             self.queue.advance(self.now_s().max(arrival));
         }
-        true
+        Ok(true)
     }
 
     /// Samples the board and the queue.
@@ -59,19 +71,22 @@ impl<A: Answers> Service<A> {
     }
 
     /// Carries out a decision and measures the turn.
-    pub fn execute(&mut self, decision: &Decision, setting: &Setting) -> Result<Turn, A::Error> {
+    pub fn execute(&mut self, decision: &Decision, setting: &Setting) -> Result<Turn, TurnError<A::Error, B::Error>> {
         if decision.hold {
-            self.board.set_fan(setting.fan_pwm);
-            self.board.idle(HOLD_S);
+            self.board.set_fan(setting.fan_pwm).map_err(TurnError::Board)?;
+            self.board.idle(HOLD_S).map_err(TurnError::Board)?;
             return Ok(Turn { measurement: self.board.measure(), ..Turn::default() });
         }
         let batch = self.queue.take(usize::from(setting.batch));
         let numbers: Vec<usize> = batch.iter().map(|waiting| waiting.number).collect();
         let sequences = u16::try_from(batch.len()).unwrap_or(u16::MAX);
         let board = &mut self.board;
-        let mut prefill = |tokens| board.prefill(setting, sequences, tokens);
-        let answered = self.answers.answer(&numbers, setting.depth, &mut prefill)?;
-        self.board.decode(setting, &answered.active);
+        board.begin_prefill(setting).map_err(TurnError::Board)?;
+        let mut switched = Ok(());
+        let mut prefilled = |tokens| switched = board.begin_decode(setting, sequences, tokens);
+        let answered = self.answers.answer(&numbers, setting.depth, &mut prefilled).map_err(TurnError::Answers)?;
+        switched.map_err(TurnError::Board)?;
+        self.board.end_decode(setting, &answered.active).map_err(TurnError::Board)?;
         let end = self.now_s();
         let answered_requests: Vec<(Waiting, f64)> =
             batch.into_iter().map(|waiting| (waiting, end - waiting.arrived_s)).collect();
@@ -89,7 +104,7 @@ impl<A: Answers> Service<A> {
     /// The board's clock, seconds.
     #[must_use]
     pub fn now_s(&self) -> f64 {
-        self.board.plant().elapsed_s()
+        self.board.now_s()
     }
 
     /// The board's clock.
@@ -100,12 +115,12 @@ impl<A: Answers> Service<A> {
 
     /// The board.
     #[must_use]
-    pub const fn board(&self) -> &SimulatedBoard {
+    pub const fn board(&self) -> &B {
         &self.board
     }
 
     /// The board, for disturbances.
-    pub const fn board_mut(&mut self) -> &mut SimulatedBoard {
+    pub const fn board_mut(&mut self) -> &mut B {
         &mut self.board
     }
 
@@ -150,7 +165,7 @@ mod tests {
     fn every_request_is_answered_once_and_all_time_is_billed() {
         let mut service = service(50);
         let (mut numbers, mut billed) = (vec![], 0u64);
-        while service.wait_for_work() {
+        while let Ok(true) = service.wait_for_work() {
             let Ok(turn) = service.execute(&decision(false), &SETTING);
             let m = turn.measurement;
             billed += m.idle.micros() + m.prefill.micros() + m.decode.micros();
@@ -167,7 +182,7 @@ mod tests {
     #[test]
     fn a_hold_answers_nobody_and_cools() {
         let mut service = service(50);
-        assert!(service.wait_for_work());
+        assert_eq!(service.wait_for_work(), Ok(true));
         let waiting = service.queue().len();
         let Ok(turn) = service.execute(&decision(true), &SETTING);
         assert_eq!((turn.measurement.requests, service.queue().len()), (0, waiting));

@@ -130,7 +130,7 @@ impl Context {
 
     /// Waits for work and looks.
     pub fn observe(&mut self, world: &World) -> (Telemetry, Vec<i16>) {
-        self.service.wait_for_work();
+        let Ok(_) = self.service.wait_for_work();
         let telemetry = self.service.telemetry();
         if let Reading::Present { value, taken_at } = telemetry.temperature {
             self.observer.watch(value, taken_at);

@@ -10,13 +10,13 @@ const WINDOW: usize = 50;
 /// One line per run in every panel; all times are the board's.
 #[must_use]
 pub fn of_runs(runs: &[(String, &[TurnRecord])], limit_c: f64, place: &str) -> Figure {
-    let panel = |label: &str, steps: bool, value: &dyn Fn(&TurnRecord) -> f64| Panel {
+    let panel = |label: &str, steps: bool, value: &dyn Fn(&TurnRecord) -> Option<f64>| Panel {
         label: label.to_owned(),
         lines: runs
             .iter()
             .map(|(name, turns)| Line {
                 name: name.clone(),
-                points: turns.iter().map(|turn| (seconds(turn), value(turn))).collect(),
+                points: turns.iter().filter_map(|turn| Some((seconds(turn), value(turn)?))).collect(),
             })
             .collect(),
         limit: None,
@@ -36,10 +36,10 @@ pub fn of_runs(runs: &[(String, &[TurnRecord])], limit_c: f64, place: &str) -> F
         time_label: "time on the board, s".to_owned(),
         panels: vec![
             temperature,
-            panel("prefill, MHz", true, &|turn| f64::from(turn.step.setting.prefill.0) / 1000.0),
-            panel("decode, MHz", true, &|turn| f64::from(turn.step.setting.decode.0) / 1000.0),
+            panel("prefill, MHz", true, &|turn| Some(f64::from(turn.step.setting.prefill.0) / 1000.0)),
+            panel("decode, MHz", true, &|turn| Some(f64::from(turn.step.setting.decode.0) / 1000.0)),
             sliding("batch (mean of 50)", &mean_batch),
-            panel("layers", true, &|turn| f64::from(turn.step.setting.depth)),
+            panel("layers", true, &|turn| Some(f64::from(turn.step.setting.depth))),
             sliding("J/token (over 50)", &energy_per_token),
         ],
         mark: failed.min_by(f64::total_cmp).map(|at| (at, "fan fails".to_owned())),

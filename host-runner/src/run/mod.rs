@@ -23,6 +23,7 @@ pub mod summary;
 pub mod wire;
 
 use crate::env::answers::Answers;
+use crate::env::board::Board;
 use crate::env::service::Service;
 use control::Control;
 use controller_core::action::Setting;
@@ -53,8 +54,9 @@ pub struct TurnRecord {
     /// The controller's own record.
     #[serde(flatten)]
     pub step: StepRecord,
-    /// True die temperature at the end of the turn, °C (simulated boards know it).
-    pub die_c: f64,
+    /// Die temperature at the end of the turn, °C: the true one where the board is simulated, else
+    /// the last one sensed.
+    pub die_c: Option<f64>,
     /// Whether the fan works.
     pub fan_working: bool,
     /// The answers of the batch.
@@ -106,8 +108,8 @@ pub struct Finished {
 
 /// Runs until all requests are answered, the user stops, or the board gives up. Every turn goes
 /// to `each` as soon as it is settled.
-pub fn serve<A: Answers>(
-    service: &mut Service<A>,
+pub fn serve<A: Answers, B: Board>(
+    service: &mut Service<A, B>,
     controller: &mut dyn Control,
     course: &Course<'_>,
     mut each: impl FnMut(&TurnRecord) -> std::io::Result<()>,
@@ -122,12 +124,12 @@ where
         if course.stop.load(Ordering::Relaxed) {
             break Ending::Interrupted;
         }
-        if !service.wait_for_work() {
+        if !service.wait_for_work()? {
             break Ending::Complete;
         }
         if fan_working && course.fan_off_at.is_some_and(|request| service.queue().arrived() > request) {
             fan_working = false;
-            service.board_mut().set_fan_working(false);
+            service.board_mut().fail_fan()?;
         }
         let telemetry = service.telemetry();
         let (now, before) = (service.now(), Instant::now());
@@ -149,7 +151,7 @@ where
             AnswerRecord { request: waiting.number, prompt: prompt.text.clone(), text, right, response_s: *response_s }
         });
         let answers = answers.collect();
-        each(&TurnRecord { step, die_c: service.board().plant().temperature_c(), fan_working, answers })?;
+        each(&TurnRecord { step, die_c: service.board().die_c(), fan_working, answers })?;
         if service.board().is_off() {
             break Ending::BoardOff;
         }

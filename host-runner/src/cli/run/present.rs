@@ -198,8 +198,8 @@ pub(super) fn progress_bar(requests: usize, governor: &Choice) -> anyhow::Result
 pub(super) fn show_progress(bar: &ProgressBar, turn: &TurnRecord, collector: &Collector, requests: usize) {
     let setting = &turn.step.setting;
     let line = format!(
-        "{:.1} °C, {} MHz/{} MHz, batch {}, {} layers, {} J/token{}",
-        turn.die_c,
+        "{} °C, {} MHz/{} MHz, batch {}, {} layers, {} J/token{}",
+        number(turn.die_c, 1),
         setting.prefill.0 / 1000,
         setting.decode.0 / 1000,
         turn.step.measurement.requests,

@@ -115,7 +115,7 @@ impl<G: Governor> Bench<G> {
     /// # Panics
     /// Never: the supervisor applies actions of the space only, and every turn is settled.
     pub fn turn(&mut self, terms: &Terms, account: &mut Account) {
-        self.service.wait_for_work();
+        let Ok(_) = self.service.wait_for_work();
         if self.fan_fails_at_s.is_some_and(|at_s| self.now_s() >= at_s) {
             self.fan_fails_at_s = None;
             self.service.board_mut().set_fan_working(false);

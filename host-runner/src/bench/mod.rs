@@ -1,3 +1,5 @@
 //! What our own code costs on this machine.
 
 pub mod decide;
+pub mod simulate;
+pub mod train_step;

@@ -94,9 +94,8 @@ impl Grid {
     /// The rows of a setting, or of the nearest: the decode clock counts twice the prefill clock, four requests of a
     /// batch as much as that.
     fn nearest(&self, (prefill, decode, batch): Cell) -> Option<&[Row]> {
-        let distance = |cell: &Cell| {
-            8 * decode.abs_diff(cell.1) + 4 * prefill.abs_diff(cell.0) + batch.abs_diff(cell.2) as usize
-        };
+        let distance =
+            |cell: &Cell| 8 * decode.abs_diff(cell.1) + 4 * prefill.abs_diff(cell.0) + batch.abs_diff(cell.2) as usize;
         self.cells.iter().min_by_key(|(cell, _)| distance(cell)).map(|(_, rows)| rows.as_slice())
     }
 }
@@ -286,7 +285,8 @@ mod tests {
             for decode in [0, 5, 10] {
                 for batch in [1, 8, 16, 32] {
                     let energy = 100 + prefill + decode * 2 + batch;
-                    text += &format!("{prefill},{decode},{batch},{},0.1,4.5,{energy},{temperature_c},5.0\n", batch * 16);
+                    text +=
+                        &format!("{prefill},{decode},{batch},{},0.1,4.5,{energy},{temperature_c},5.0\n", batch * 16);
                 }
             }
         }

@@ -3,7 +3,9 @@
 //! | module | role |
 //! |---|---|
 //! | [`closed_loop`] | on the simulated board, scenario by scenario |
+//! | [`freezing`] | a policy before and after it was frozen |
 //! | [`prototype`] | on the temperatures of a published training log, under its own reward |
 
 pub mod closed_loop;
+pub mod freezing;
 pub mod prototype;

@@ -1,6 +1,6 @@
 //! One categorical distribution, kept as log-probabilities.
 
-use super::vector::{exponentials, largest};
+use super::vector::{exponentials, largest, wide};
 use controller_core::rng::Pcg32;
 
 /// A probability for each of several choices.
@@ -29,10 +29,11 @@ impl Categorical {
     #[must_use]
     pub fn new(logits: &[f64]) -> Self {
         let top = largest(logits);
-        let mut probabilities: Vec<f64> = logits.iter().map(|z| z - top).collect();
+        let less = |from: &[f64], by: f64| wide(|| from.iter().map(|z| z - by).collect::<Vec<f64>>());
+        let mut probabilities = less(logits, top);
         exponentials(&mut probabilities);
         let log_sum = top + libm::log(probabilities.iter().sum::<f64>());
-        let log_probabilities: Vec<f64> = logits.iter().map(|z| z - log_sum).collect();
+        let log_probabilities = less(logits, log_sum);
         probabilities.copy_from_slice(&log_probabilities);
         exponentials(&mut probabilities);
         Self { log_probabilities, probabilities }

@@ -74,11 +74,17 @@ impl Terms {
     /// The parts of the loss of a policy, given as its distributions.
     #[must_use]
     pub fn of(policy: &[Categorical], sample: &Sample<'_>, coefficients: Coefficients) -> Self {
+        let heads = policy.iter().zip(sample.reference);
+        let sums: Vec<Sums> =
+            heads.map(|(head, reference)| Sums::of(head, reference, coefficients.log_shift)).collect();
+        Self::from_sums(policy, sample, coefficients, &sums)
+    }
+
+    fn from_sums(policy: &[Categorical], sample: &Sample<'_>, coefficients: Coefficients, sums: &[Sums]) -> Self {
         let log_probability = log_probability(policy, sample.choices);
         let reference_log_probability = log_probability_of_reference(sample);
         let ratio = libm::exp(log_probability - sample.old_log_probability);
         let apart = log_probability - reference_log_probability;
-        let exact = || policy.iter().zip(sample.reference).map(|(new, old)| new.kl(old)).sum();
         Self {
             log_probability,
             reference_log_probability,
@@ -86,13 +92,13 @@ impl Terms {
             surrogate: ratio * sample.advantage,
             clipped_surrogate: ratio.clamp(1.0 - coefficients.clip, 1.0 + coefficients.clip) * sample.advantage,
             divergence: match coefficients.divergence {
-                Divergence::Exact => exact(),
+                Divergence::Exact => sums.iter().map(|head| head.kl).sum(),
                 Divergence::K1 => apart,
                 Divergence::Reversed => -apart,
                 Divergence::K2 => apart * apart / 2.0,
                 Divergence::K3 => libm::exp(-apart) + apart - 1.0,
             },
-            entropy: policy.iter().map(|head| entropy(head, coefficients.log_shift)).sum(),
+            entropy: sums.iter().map(|head| head.entropy).sum(),
         }
     }
 
@@ -131,7 +137,9 @@ pub fn gradient_into(
     coefficients: Coefficients,
     out: &mut [f64],
 ) -> Terms {
-    let terms = Terms::of(policy, sample, coefficients);
+    let heads = policy.iter().zip(sample.reference);
+    let sums: Vec<Sums> = heads.map(|(head, reference)| Sums::of(head, reference, coefficients.log_shift)).collect();
+    let terms = Terms::from_sums(policy, sample, coefficients, &sums);
     // d(-ρA)/dz = -ρA (onehot - p), and nothing where the clipped branch is the smaller one.
     let push = if terms.is_clipped() { 0.0 } else { terms.surrogate };
     let apart = terms.log_probability - terms.reference_log_probability;
@@ -144,22 +152,11 @@ pub fn gradient_into(
         Divergence::K3 => 1.0 - libm::exp(-apart),
     };
     let mut rest = out;
-    for ((head, reference), &chosen) in policy.iter().zip(sample.reference).zip(sample.choices) {
+    let heads = policy.iter().zip(sample.reference).zip(sample.choices).zip(sums);
+    for (((head, reference), &chosen), Sums { kl, surprise, .. }) in heads {
         let (out, others) = rest.split_at_mut(head.log_probabilities().len());
         rest = others;
-        let of_head = HeadGradient {
-            push,
-            slope,
-            kl: head.kl(reference),
-            surprise: head
-                .probabilities()
-                .iter()
-                .zip(head.log_probabilities())
-                .map(|(p, log_p)| p * surprise(*p, *log_p, coefficients.log_shift))
-                .sum(),
-            coefficients,
-        };
-        of_head.write(head, reference, chosen, out);
+        HeadGradient { push, slope, kl, surprise, coefficients }.write(head, reference, chosen, out);
     }
     terms
 }
@@ -222,12 +219,35 @@ fn log_probability_of_reference(sample: &Sample<'_>) -> f64 {
     log_probability(sample.reference, sample.choices)
 }
 
-/// `-Σ p log(p + shift)`.
-fn entropy(head: &Categorical, shift: f64) -> f64 {
-    if shift == 0.0 {
-        return head.entropy();
+/// What all gradients of a head need, in one pass over it.
+#[derive(Clone, Copy, Debug)]
+struct Sums {
+    /// `Σ p (log p - log q)`.
+    kl: f64,
+    /// `Σ p · surprise(p)`.
+    surprise: f64,
+    /// `-Σ p log(p + shift)`.
+    entropy: f64,
+}
+
+impl Sums {
+    fn of(head: &Categorical, reference: &Categorical, shift: f64) -> Self {
+        let logs = head.log_probabilities().iter().zip(reference.log_probabilities());
+        let choices = || head.probabilities().iter().zip(logs.clone());
+        let (mut kl, mut plain) = (0.0, 0.0);
+        for (p, (log_p, log_q)) in choices() {
+            kl += p * (log_p - log_q);
+            plain += p * log_p;
+        }
+        if shift == 0.0 {
+            return Self { kl, surprise: plain, entropy: -plain };
+        }
+        Self {
+            kl,
+            surprise: choices().map(|(p, (log_p, _))| p * surprise(*p, *log_p, shift)).sum(),
+            entropy: head.probabilities().iter().map(|p| -p * libm::log(p + shift)).sum(),
+        }
     }
-    head.probabilities().iter().map(|p| -p * libm::log(p + shift)).sum()
 }
 
 /// Derivative of `p log(p + shift)` with respect to p; without shift `log p`, its constant 1 cancels.

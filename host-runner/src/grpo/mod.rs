@@ -15,6 +15,7 @@
 //! | [`optimizer`] | Adam |
 //! | [`rollout`] | contexts, groups and their rewards in the simulator |
 //! | [`update`] | the update of a policy from groups |
+//! | [`governor`] | a policy in floating point as a governor |
 //! | [`trainer`] | training in the simulator, many contexts at once |
 //! | [`online`] | training on one living board, nothing ever reset |
 //! | [`checkpoint`] | what is saved |
@@ -23,6 +24,7 @@
 pub mod advantage;
 pub mod categorical;
 pub mod checkpoint;
+pub mod governor;
 pub mod heads;
 pub mod layout;
 pub mod loss;

@@ -10,7 +10,7 @@ use crate::env::answers::DrawnLengths;
 use crate::env::profile::BoardProfile;
 use crate::env::queue::Queue;
 use crate::env::service::Service;
-use controller_core::action::{Action, Decision};
+use controller_core::action::Action;
 use controller_core::observation::{FeatureRange, Observer};
 use controller_core::reward::MICRO;
 use controller_core::reward::service::Service as ServiceReward;
@@ -100,28 +100,6 @@ impl Context {
         }
     }
 
-    /// A board in these surroundings with requests arriving at this rate, per second, that works until it shuts down.
-    ///
-    /// # Panics
-    /// When the world's limits are unusable; the profile has been checked before.
-    #[must_use]
-    pub fn lasting(world: &World, conditions: Conditions, rate: f64) -> Self {
-        let board = SimulatedBoard::new(&world.profile.plant, conditions);
-        let queue = Queue::new(rate, usize::MAX, conditions.seed);
-        let answers = DrawnLengths::new(world.prompt_tokens, world.answer_tokens, conditions.seed);
-        Self {
-            service: Service::new(board, queue, answers),
-            observer: Observer::default(),
-            supervisor: Supervisor::new(world.limits).expect("the limits were checked with the profile"),
-            ends_s: f64::INFINITY,
-        }
-    }
-
-    /// Stops or repairs the fan.
-    pub fn set_fan_working(&mut self, working: bool) {
-        self.service.board_mut().set_fan_working(working);
-    }
-
     /// The context has run its time or its board has shut down.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -141,23 +119,13 @@ impl Context {
 
     /// Carries out an action once, as far as the supervisor lets it, and returns the bill.
     pub fn act(&mut self, world: &World, telemetry: &Telemetry, action: Action) -> Measurement {
-        self.decide_and_act(world, telemetry, action).1
-    }
-
-    /// The same with what the supervisor made of it.
-    pub fn decide_and_act(
-        &mut self,
-        world: &World,
-        telemetry: &Telemetry,
-        action: Action,
-    ) -> (Decision, Measurement) {
         let actions = &world.profile.actions;
         let slope = self.observer.slope_mk_per_s();
         let decision = self.supervisor.supervise(self.service.now(), telemetry, slope, action, actions);
-        let Some(setting) = actions.setting(decision.applied) else { return (decision, Measurement::default()) };
+        let Some(setting) = actions.setting(decision.applied) else { return Measurement::default() };
         let Ok(turn) = self.service.execute(&decision, &setting);
         self.observer.remember(decision.applied, setting, turn.measurement);
-        (decision, turn.measurement)
+        turn.measurement
     }
 
     /// Reward of holding `action` for the horizon, from here, and whether the temperature limit was passed on the way;
@@ -194,7 +162,13 @@ impl Context {
     }
 
     /// Tries a group of actions drawn from the policy.
-    pub fn try_group(&mut self, world: &World, policy: &Policy<'_>, size: usize, rng: &mut Pcg32) -> (Telemetry, Group) {
+    pub fn try_group(
+        &mut self,
+        world: &World,
+        policy: &Policy<'_>,
+        size: usize,
+        rng: &mut Pcg32,
+    ) -> (Telemetry, Group) {
         let (telemetry, observation) = self.observe(world);
         let heads = policy.heads(&observation, &world.profile.actions);
         let actions = heads.sample_group(size, rng);

@@ -194,9 +194,7 @@ impl Trainer {
     }
 
     fn start(world: World, plan: Plan, network: Network, mut rng: Pcg32) -> Self {
-        let mut lane = |_| {
-            Lane::new(&world, Pcg32::new(u64::from(rng.next_u32()) << 32 | u64::from(rng.next_u32())))
-        };
+        let mut lane = |_| Lane::new(&world, Pcg32::new(u64::from(rng.next_u32()) << 32 | u64::from(rng.next_u32())));
         let lanes = (0..plan.contexts).map(&mut lane).collect();
         Self { world, plan, learner: Learner::new(network), lanes, rng, iteration: 0, updates: 0, evaluations: 0 }
     }

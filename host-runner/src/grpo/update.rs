@@ -4,9 +4,10 @@
 use super::heads::Heads;
 use super::layout::real_input;
 use super::loss::{Coefficients, Sample, Terms, gradient_into};
-use super::network::{Grid, Network};
+use super::network::{Batch, Grid, Network};
 use super::optimizer::Adam;
 use super::rollout::Group;
+use super::vector::wide;
 use crate::quantize::{FakeQuantizer, FreezeError};
 use controller_core::action::ActionSpace;
 use controller_core::rng::Pcg32;
@@ -95,32 +96,34 @@ impl Learner {
         let mut order = members.to_vec();
         let size = order.len().div_ceil(passes.minibatches.max(1)).max(1);
         let (mut tally, mut norms) = (Tally::default(), Vec::new());
+        let mut room = Room { run: Batch::default(), gradients: Vec::new(), sum: self.network.zeros_like() };
         for _ in 0..passes.epochs {
             shuffle(&mut order, rng);
             for batch in order.chunks(size) {
-                let gradient = self.gradient(actions, groups, references, batch, passes.coefficients, &mut tally)?;
-                norms.push(self.optimizer.step(&mut self.network, &gradient, passes.learning_rate));
+                let situations = Situations { actions, groups, references };
+                self.gradient(situations, batch, passes.coefficients, &mut room, &mut tally)?;
+                norms.push(self.optimizer.step(&mut self.network, &room.sum, passes.learning_rate));
             }
         }
         let gradient_norm = norms.iter().sum::<f64>() / norms.len().max(1) as f64;
         Ok(Losses { gradient_norm, updates: u32::try_from(norms.len()).unwrap_or(u32::MAX), ..tally.mean() })
     }
 
+    /// Leaves the gradient of a minibatch in the room.
     fn gradient(
         &self,
-        actions: &ActionSpace,
-        groups: &[Group],
-        references: &[Heads],
+        Situations { actions, groups, references }: Situations<'_>,
         batch: &[Member],
         coefficients: Coefficients,
+        Room { run, gradients, sum }: &mut Room,
         tally: &mut Tally,
-    ) -> Result<Network, FreezeError> {
+    ) -> Result<(), FreezeError> {
         let policy = self.policy()?;
         let observations: Vec<Vec<f64>> =
             batch.iter().map(|member| real_input(&groups[member.group].observation)).collect();
-        let run = policy.network.forward_batch(&observations, policy.grids.as_deref());
+        policy.network.forward_batch_into(&observations, policy.grids.as_deref(), run);
         let width = run.logits.len() / batch.len().max(1);
-        let mut gradients = vec![0.0; run.logits.len()];
+        gradients.resize(run.logits.len(), 0.0);
         let rows = run.logits.chunks_exact(width.max(1)).zip(gradients.chunks_exact_mut(width.max(1)));
         for (member, (logits, out)) in batch.iter().zip(rows) {
             let group = &groups[member.group];
@@ -132,12 +135,27 @@ impl Learner {
                 reference: references[member.group].categoricals(),
             };
             tally.add(&gradient_into(heads.categoricals(), &sample, coefficients, out), coefficients);
-            out.iter_mut().for_each(|g| *g /= batch.len() as f64);
+            wide(|| out.iter_mut().for_each(|g| *g /= batch.len() as f64));
         }
-        let mut sum = self.network.zeros_like();
-        policy.network.backward_batch(&run, gradients, &mut sum);
-        Ok(sum)
+        sum.clear();
+        policy.network.backward_batch(run, gradients, sum);
+        Ok(())
     }
+}
+
+/// What members were tried in.
+#[derive(Clone, Copy)]
+struct Situations<'a> {
+    actions: &'a ActionSpace,
+    groups: &'a [Group],
+    references: &'a [Heads],
+}
+
+/// Memory that all minibatches of an update use.
+struct Room {
+    run: Batch,
+    gradients: Vec<f64>,
+    sum: Network,
 }
 
 /// A policy that decides.

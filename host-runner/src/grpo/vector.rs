@@ -1,12 +1,45 @@
 //! Loops over numbers, compiled for several instruction sets, of which the best that this machine has is chosen at run
 //! time. Wider instructions do the same operations on more numbers at once, so every machine gets the same bits.
 
+#![expect(clippy::inline_always, reason = "loops must be compiled with the instruction set that was chosen")]
+
 /// 1.5·2^52: adding it rounds a number below 2^51 to an integer, in the low bits of the sum.
 const MAGIC: f64 = 6_755_399_441_055_744.0;
 
+/// A loop. Small ones are closures; large ones are types of their own whose `run` is always inlined, since what is
+/// not inlined is compiled for the oldest machine.
+pub trait Wide {
+    /// What it returns.
+    type Output;
+
+    /// Runs it.
+    fn run(self) -> Self::Output;
+}
+
+impl<R, F: FnOnce() -> R> Wide for F {
+    type Output = R;
+
+    #[inline(always)]
+    fn run(self) -> R {
+        self()
+    }
+}
+
+/// Hands a loop to `pulp`.
+struct Dispatched<W>(W);
+
+impl<W: Wide> pulp::WithSimd for Dispatched<W> {
+    type Output = W::Output;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> W::Output {
+        self.0.run()
+    }
+}
+
 /// Runs a loop with the widest vectors of this machine.
-pub fn wide<R>(work: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(work)
+pub fn wide<W: Wide>(work: W) -> W::Output {
+    pulp::Arch::new().dispatch(Dispatched(work))
 }
 
 /// The largest value; negative infinity for none.
@@ -27,7 +60,7 @@ pub fn largest(values: &[f64]) -> f64 {
 /// Replaces every number by its exponential, with the very bits of [`libm::exp`], which takes several times as long.
 pub fn exponentials(values: &mut [f64]) {
     // Beyond, results are subnormal, zero or infinite.
-    let ordinary = values.iter().all(|x| x.abs() < 700.0);
+    let ordinary = wide(|| values.iter().fold(true, |all, x| all & (x.abs() < 700.0)));
     if ordinary {
         wide(|| values.iter_mut().for_each(|x| *x = exponential(*x)));
     } else {
@@ -37,7 +70,6 @@ pub fn exponentials(values: &mut [f64]) {
 
 /// `e^x` for `|x| < 700`: the method of FreeBSD's `e_exp.c` (Sun Microsystems, 2004), operation by operation, without its
 /// branches. `x = k·ln 2 + r`, `e^r = 1 + r + r·c/(2 - c)` with a polynomial `c(r)`.
-#[expect(clippy::inline_always, reason = "must be compiled with the instruction set of the loop around it")]
 #[inline(always)]
 fn exponential(x: f64) -> f64 {
     const LN2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);

@@ -156,10 +156,13 @@ mod tests {
                 let mut exact = real_input(&observation);
                 exact[0] += 0.4 / 8192.0;
                 let (logits, trained) = (real_logits(&policy, &observation), checkpoint.network.forward(&exact).logits);
-                let (choices, heads) = (bound.choices(&exact, &observation), Heads::new(&trained, &checkpoint.content.actions));
+                let (choices, heads) =
+                    (bound.choices(&exact, &observation), Heads::new(&trained, &checkpoint.content.actions));
                 let action = policy.decide(&observation);
                 let mut start = 0;
-                for ((knob, choice), size) in Knob::ALL.into_iter().zip(&choices).zip(checkpoint.content.actions.sizes()) {
+                for ((knob, choice), size) in
+                    Knob::ALL.into_iter().zip(&choices).zip(checkpoint.content.actions.sizes())
+                {
                     assert_eq!(choice.index, usize::from(heads.greedy().get(knob)));
                     let best = start + choice.index;
                     for rival in (start..start + size).filter(|rival| *rival != best) {

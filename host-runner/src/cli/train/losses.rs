@@ -74,14 +74,15 @@ pub fn draw(log: &Path, title: &str, figure: &Path) -> anyhow::Result<()> {
         .map(|record| Ok(record?.iter().map(|value| value.parse().unwrap_or(f64::NAN)).collect()))
         .collect::<Result<_, csv::Error>>()
         .with_context(|| format!("{} is no log of losses", log.display()))?;
-    let line = |column: &str| {
+    let line = |column: &str, scale: f64| {
         let place = COLUMNS.iter().position(|name| *name == column).unwrap_or(0);
-        let point = |row: &Vec<f64>| Some((*row.first()?, *row.get(place)?)).filter(|(_, value)| value.is_finite());
+        let point =
+            |row: &Vec<f64>| Some((*row.first()?, *row.get(place)? * scale)).filter(|(_, value)| value.is_finite());
         Line { name: column.replace('_', " "), points: rows.iter().filter_map(point).collect() }
     };
-    let panel = |label: &str, columns: &[&str]| Panel {
+    let panel = |label: &str, columns: &[&str], scale: f64| Panel {
         label: label.to_owned(),
-        lines: columns.iter().map(|column| line(column)).collect(),
+        lines: columns.iter().map(|column| line(column, scale)).collect(),
         limit: None,
         steps: false,
     };
@@ -89,13 +90,14 @@ pub fn draw(log: &Path, title: &str, figure: &Path) -> anyhow::Result<()> {
         title: title.to_owned(),
         time_label: "update".to_owned(),
         panels: vec![
-            panel("reward", &["reward", "best_reward"]),
-            panel("loss", &["loss", "policy_loss"]),
-            panel("KL, nats", &["kl_divergence"]),
-            panel("entropy, nats", &["policy_entropy"]),
-            panel("clipped", &["clip_fraction"]),
-            panel("violations", &["violations"]),
-            panel("learning rate", &["learning_rate"]),
+            panel("reward", &["reward", "best_reward"], 1.0),
+            panel("policy loss", &["policy_loss"], 1.0),
+            panel("loss", &["loss"], 1.0),
+            panel("KL, nats", &["kl_divergence"], 1.0),
+            panel("entropy, nats", &["policy_entropy"], 1.0),
+            panel("clipped, %", &["clip_fraction"], 100.0),
+            panel("violations, %", &["violations"], 100.0),
+            panel("learning rate, 1e-3", &["learning_rate"], 1000.0),
         ],
         mark: None,
     };

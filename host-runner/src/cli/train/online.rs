@@ -6,6 +6,7 @@ use super::super::{Format, Outcome};
 use super::losses::{self, Row, draw};
 use super::{Files, interruption, within};
 use crate::atomic_file::AtomicFile;
+use crate::env::living::Workload;
 use crate::env::logged;
 use crate::eval::prototype::log::step;
 use crate::grpo::checkpoint::{Checkpoint, Content};
@@ -96,6 +97,9 @@ pub struct Arguments {
     /// Different actions of a group; each runs twice.
     #[arg(long, default_value_t = Plan::default().group)]
     group: usize,
+    /// Turns of a run; where there are several, the first one settles what the member before has left and does not count.
+    #[arg(long, default_value_t = Plan::default().turns, value_parser = clap::value_parser!(u32).range(1..=100))]
+    turns: u32,
     /// Episodes between two updates.
     #[arg(long, default_value_t = Plan::default().episodes_per_update, value_parser = clap::value_parser!(u32).range(1..=1000))]
     episodes_per_update: u32,
@@ -138,7 +142,10 @@ enum RewardName {
     Step,
 }
 
-/// Prompts and answers of the published runs, tokens.
+/// Prompts and answers of the service, tokens.
+const PROMPT: (u32, u32) = (14, 30);
+const ANSWER: (u32, u32) = (12, 28);
+/// Those of the published runs.
 const PUBLISHED_PROMPT: (u32, u32) = (9, 23);
 const PUBLISHED_ANSWER: (u32, u32) = (100, 100);
 /// Ranges of the published training log, frozen.
@@ -160,6 +167,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         episodes: options.episodes,
         requests: options.requests,
         group: options.group,
+        turns: options.turns,
         episodes_per_update: options.episodes_per_update,
         learning_rate: options.learning_rate,
         kl: options.kl,
@@ -190,11 +198,7 @@ fn check(options: &Arguments) -> anyhow::Result<()> {
         "--learning-rate must lie above 0 and at most at 1, not {}",
         options.learning_rate
     );
-    anyhow::ensure!(
-        (0.0..=1000.0).contains(&options.kl),
-        "--kl must lie between 0 and 1000, not {}",
-        options.kl
-    );
+    anyhow::ensure!((0.0..=1000.0).contains(&options.kl), "--kl must lie between 0 and 1000, not {}", options.kl);
     let rate = options.rate.unwrap_or(1.0);
     anyhow::ensure!((1e-3..=1000.0).contains(&rate), "--rate must lie between 0.001 and 1000, not {rate}");
     for (name, celsius) in [("--ambient", Some(options.ambient)), ("--start", options.start)] {
@@ -208,7 +212,9 @@ fn check(options: &Arguments) -> anyhow::Result<()> {
         Board::Replay if grids == 0 => {
             anyhow::bail!("--board replay needs logged grids; name them with --grid and --grid-fan-off")
         }
-        Board::Sim if grids > 0 => anyhow::bail!("--grid is for --board replay; the simulated board has its own physics"),
+        Board::Sim if grids > 0 => {
+            anyhow::bail!("--grid is for --board replay; the simulated board has its own physics")
+        }
         _ => Ok(()),
     }
 }
@@ -249,30 +255,20 @@ fn simulated(
     reward: RewardName,
 ) -> (Checkpoint, Place, RewardRule) {
     let policy = from.unwrap_or_else(|| random(&world.profile.actions, options.seed));
-    let rule = match reward {
-        RewardName::Service => {
-            // Qualities of the policy's own depths; those of the profile are a superset in all shipped boards.
-            RewardRule::Service(world.reward.clone())
-        }
-        RewardName::Step => RewardRule::Step(PUBLISHED.map(&Fixed::from_num)),
-    };
     let published = reward == RewardName::Step;
-    let mut profile = world.profile.clone();
-    profile.actions = policy.content.actions.clone();
-    let world = World {
-        layout: policy.content.observation.clone(),
-        limits: for_trials(world.limits),
-        prompt_tokens: if published { PUBLISHED_PROMPT } else { world.prompt_tokens },
-        answer_tokens: if published { PUBLISHED_ANSWER } else { world.answer_tokens },
-        profile,
-        ..world
-    };
-    let place = Place::Simulated {
-        world,
+    let workload = Workload {
+        rate: options.rate.unwrap_or(if published { 10.0 } else { 4.0 }),
+        prompt_tokens: if published { PUBLISHED_PROMPT } else { PROMPT },
+        answer_tokens: if published { PUBLISHED_ANSWER } else { ANSWER },
         ambient_c: options.ambient,
         start_c: options.start.unwrap_or(options.ambient + 20.0),
-        rate: options.rate.unwrap_or(if published { 10.0 } else { 4.0 }),
         seed: options.seed,
+    };
+    let limits = for_trials(world.limits);
+    let place = Place::Simulated { plant: Box::new(world.profile.plant), limits, workload };
+    let rule = match reward {
+        RewardName::Service => RewardRule::Service(world.reward),
+        RewardName::Step => RewardRule::Step(PUBLISHED.map(&Fixed::from_num)),
     };
     (policy, place, rule)
 }
@@ -310,9 +306,9 @@ fn replayed(
 fn step_of(on: &[Log], off: &[Log]) -> anyhow::Result<Step<f64>> {
     let rows = || on.iter().chain(off).flat_map(|log| &log.rows);
     let range = |value: &dyn Fn(&crate::verify::plant::Row) -> Option<f64>| {
-        let (low, high) = rows().filter_map(value).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-            (low.min(value), high.max(value))
-        });
+        let (low, high) = rows()
+            .filter_map(value)
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
         anyhow::ensure!(low < high, "the grids hold no two rows that differ; give whole grids");
         Ok(Range { low, high })
     };

@@ -137,7 +137,7 @@ fn sum_of_gradients(network: &Network, groups: &[Group], actions: &ActionSpace, 
             let of_member = gradient(heads.categoricals(), &sample, coefficients);
             of_group.iter_mut().zip(of_member).for_each(|(sum, part)| *sum += part / members as f64);
         }
-        network.backward_batch(&batch, of_group, &mut sum);
+        network.backward_batch(&batch, &of_group, &mut sum);
     }
     sum
 }

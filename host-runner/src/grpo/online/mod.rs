@@ -1,7 +1,7 @@
 //! GRPO on one living board: groups are tried one member after the other, and nothing is ever reset.
 //!
-//! An *episode* is one group: the board is looked at, different actions are drawn from the policy, and each runs for one turn in
-//! a random order and once more in the mirrored order ([`design`]); then the policy plays some *greedy* turns by itself,
+//! An *episode* is one group: the board is looked at, different actions are drawn from the policy, and each runs in
+//! a random order and once more in the mirrored order ([`design`]), for a few turns each; then the policy plays some *greedy* turns by itself,
 //! which is what it is judged by. Every few episodes the policy learns from their groups, with the exact divergence
 //! from the policy that it came with as a leash. The supervisor stands between every action and the board; the pace of the
 //! knobs alone is free, as in commissioning: a trial wants its setting now.
@@ -55,6 +55,8 @@ pub struct Plan {
     pub requests: Option<u64>,
     /// Different actions of a group.
     pub group: usize,
+    /// Turns of a run. Where there are several, the first one settles what the member before has left and does not count.
+    pub turns: u32,
     /// Episodes between two updates.
     pub episodes_per_update: u32,
     /// Passes over the groups of an update.
@@ -90,6 +92,7 @@ impl Default for Plan {
             episodes: 200,
             requests: None,
             group: 6,
+            turns: 4,
             episodes_per_update: 4,
             epochs: 4,
             minibatches: 1,
@@ -376,17 +379,23 @@ impl OnlineTrainer {
         for (place, &member) in order.iter().enumerate() {
             let role = Role::Member { number: member, run: if place < actions.len() { 1 } else { 2 } };
             let log_probability = heads.log_probability(actions[member]);
-            let turn = self.turn(role, actions[member], log_probability, seen.take(), fan_working, &mut turns)?;
-            rewards.push(turn.value());
-            violations += usize::from(turn.done.measurement.peak_temperature > Some(self.state.place.limits().temperature));
-            turns.push(turn);
+            let mut run = Vec::new();
+            for _ in 0..self.state.plan.turns.max(1) {
+                let turn = self.turn(role, actions[member], log_probability, seen.take(), fan_working, &mut turns)?;
+                let limit = Some(self.state.place.limits().temperature);
+                violations += usize::from(turn.done.measurement.peak_temperature > limit);
+                run.push(turn.value());
+                turns.push(turn);
+            }
+            let counted = run.get(1..).filter(|rest| !rest.is_empty()).unwrap_or(&run);
+            rewards.push(counted.iter().sum::<f64>() / counted.len() as f64);
         }
         let judged = judge(&order, &rewards);
         self.state.noise.add(&judged);
         self.content.evaluations += actions.len() as u64;
         let log_probabilities = actions.iter().map(|action| heads.log_probability(*action)).collect();
-        // A member ran twice: the limit counts as passed once per run, in units of members.
-        let violations = violations.div_ceil(2);
+        // In units of members, each of which had as many turns.
+        let violations = violations.div_ceil(2 * self.state.plan.turns.max(1) as usize);
         let rewards = judged.rewards.clone();
         self.state.pending.push(Group { observation, actions, log_probabilities, rewards, violations });
 
@@ -496,12 +505,16 @@ impl OnlineTrainer {
                 log_shift: 0.0,
             },
         };
-        let members: Vec<Member> = groups.iter().enumerate().flat_map(|(group, tried)| {
-            // One action has nothing to be compared with; its group still counts for divergence and entropy.
-            let advantages =
-                group_relative(&tried.rewards, grpo(noise_floor)).unwrap_or_else(|_| vec![0.0; tried.rewards.len()]);
-            advantages.into_iter().enumerate().map(move |(index, advantage)| Member { group, index, advantage })
-        }).collect();
+        let members: Vec<Member> = groups
+            .iter()
+            .enumerate()
+            .flat_map(|(group, tried)| {
+                // One action has nothing to be compared with; its group still counts for divergence and entropy.
+                let advantages = group_relative(&tried.rewards, grpo(noise_floor))
+                    .unwrap_or_else(|_| vec![0.0; tried.rewards.len()]);
+                advantages.into_iter().enumerate().map(move |(index, advantage)| Member { group, index, advantage })
+            })
+            .collect();
         let reference = Policy::of(&self.reference);
         let references: Vec<Heads> =
             groups.iter().map(|group| reference.heads(&group.observation, &self.content.actions)).collect();

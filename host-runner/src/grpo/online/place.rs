@@ -1,13 +1,12 @@
 //! Where an online training happens, as data: enough to stand there again after an interruption.
 
-use crate::env::living::{LivingBoard, Simulated};
+use crate::env::living::{LivingBoard, Simulated, Workload};
 use crate::env::logged::{Logged, LoggedError};
-use crate::grpo::rollout::World;
 use crate::verify::plant::{Log, LogError};
 use controller_core::action::ActionSpace;
 use controller_core::observation::FeatureRange;
 use controller_core::supervisor::Limits;
-use firmware_sim::plant::{Conditions, Profile};
+use firmware_sim::plant::Profile;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
@@ -18,16 +17,12 @@ use std::path::{Path, PathBuf};
 pub enum Place {
     /// The simulated board.
     Simulated {
-        /// Board, workload and limits.
-        world: World,
-        /// Air around the board, °C.
-        ambient_c: f64,
-        /// Temperature at the start, °C.
-        start_c: f64,
-        /// Requests per second.
-        rate: f64,
-        /// Seed of noise, arrivals and lengths.
-        seed: u64,
+        /// Its physics.
+        plant: Box<Profile>,
+        /// Limits of the supervisor.
+        limits: Limits,
+        /// What it has to do.
+        workload: Workload,
     },
     /// Logged grids.
     Logged {
@@ -111,8 +106,7 @@ impl Place {
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         match self {
-            Self::Simulated { world, .. } => &world.limits,
-            Self::Logged { limits, .. } => limits,
+            Self::Simulated { limits, .. } | Self::Logged { limits, .. } => limits,
         }
     }
 
@@ -120,7 +114,7 @@ impl Place {
     #[must_use]
     pub fn name(&self) -> String {
         match self {
-            Self::Simulated { world, .. } => format!("plant {}, online", world.profile.plant.name),
+            Self::Simulated { plant, .. } => format!("plant {}, online", plant.name),
             Self::Logged { plant, .. } => format!("logged grids, {}", plant.name),
         }
     }
@@ -134,13 +128,12 @@ impl Place {
     /// The board, at its very beginning. `actions` and `layout` are the policy's.
     pub fn build(&self, actions: &ActionSpace, layout: &[FeatureRange]) -> Result<Box<dyn LivingBoard>, PlaceError> {
         match self {
-            Self::Simulated { world, ambient_c, start_c, rate, seed } => {
-                let conditions =
-                    Conditions { ambient_c: *ambient_c, start_c: *start_c, seed: *seed, ..Conditions::default() };
-                Ok(Box::new(Simulated::new(world.clone(), conditions, *rate)))
+            Self::Simulated { plant, limits, workload } => {
+                Ok(Box::new(Simulated::new(plant, *limits, workload, actions.clone(), layout.to_vec())))
             }
             Self::Logged { plant, limits, fan_on, fan_off, seed } => {
-                let read = |files: &[GridFile]| files.iter().map(|file| file.read(plant)).collect::<Result<Vec<_>, _>>();
+                let read =
+                    |files: &[GridFile]| files.iter().map(|file| file.read(plant)).collect::<Result<Vec<_>, _>>();
                 let (on, off) = (read(fan_on)?, read(fan_off)?);
                 let board = Logged::new(plant, *limits, (&on, &off), actions.clone(), layout.to_vec(), *seed)?;
                 Ok(Box::new(board))

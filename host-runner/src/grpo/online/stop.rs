@@ -91,7 +91,9 @@ impl Convergence {
         }
         let squares = self.probabilities.iter().map(|p| (p - average) * (p - average)).sum::<f64>();
         let deviation = (squares / self.probabilities.len() as f64).sqrt();
-        0.4 * (average / SURE).min(1.0) + 0.3 / (1.0 + deviation / average) + 0.3 * share(&self.probabilities, |p| p > SURE)
+        0.4 * (average / SURE).min(1.0)
+            + 0.3 / (1.0 + deviation / average)
+            + 0.3 * share(&self.probabilities, |p| p > SURE)
     }
 
     /// How still the loss is, 0 to 1 (the study's formula).

@@ -251,6 +251,7 @@ impl<'a> PolicyImage<'a> {
 
     /// Bias and weights of a unit, hidden layers first and the layer of the logits last; `None` beyond the last unit or
     /// layer. The policy itself reads whole blocks; this is for tools.
+    #[must_use]
     pub fn unit(&self, layer: usize, unit: usize) -> Option<(i32, impl Iterator<Item = i16> + use<'a>)> {
         self.layers().nth(layer)?.unit(unit)
     }

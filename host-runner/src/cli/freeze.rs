@@ -66,7 +66,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         .with_context(|| format!("cannot freeze {}", arguments.checkpoint.display()))?;
     let world = arguments.world.world()?;
     let seeds = arguments.seed..arguments.seed + arguments.closed_loop;
-    let costs = compare(&checkpoint, &bytes, &world.profile, (&world.reward, world.limits), seeds)
+    let costs = compare(&checkpoint, &bytes, &world.profile, (&world.reward, world.limits), &seeds)
         .with_context(|| format!("{} cannot play in closed loop", arguments.checkpoint.display()))?;
     let loss = (arguments.closed_loop > 0).then(|| loss(&costs));
     let passed = loss.is_none_or(|loss| loss <= ENERGY_LOSS);

@@ -285,8 +285,9 @@ mod tests {
             for decode in [0, 5, 10] {
                 for batch in [1, 8, 16, 32] {
                     let energy = 100 + prefill + decode * 2 + batch;
-                    text +=
-                        &format!("{prefill},{decode},{batch},{},0.1,4.5,{energy},{temperature_c},5.0\n", batch * 16);
+                    let line =
+                        format!("{prefill},{decode},{batch},{},0.1,4.5,{energy},{temperature_c},5.0\n", batch * 16);
+                    text.push_str(&line);
                 }
             }
         }

@@ -62,7 +62,7 @@ pub fn compare(
     image: &[u8],
     profile: &BoardProfile,
     (reward, limits): (&Service, Limits),
-    seeds: std::ops::Range<u64>,
+    seeds: &std::ops::Range<u64>,
 ) -> Result<Vec<Cost>, FreezingError> {
     let content = &checkpoint.content;
     let profile = BoardProfile { actions: content.actions.clone(), fallback: None, ..profile.clone() };
@@ -128,7 +128,7 @@ mod tests {
         let observations: Vec<Vec<i16>> = (0..50i16).map(|i| vec![i * 100; layout::standard().len()]).collect();
         let (image, fidelity) = freeze(&checkpoint, "test", &observations).unwrap();
         assert!((fidelity.same_action - 1.0).abs() < 1e-12 && fidelity.worst_distance < 1e-12, "{fidelity:?}");
-        let costs = compare(&checkpoint, &image, &profile, (&profile.service, profile.limits), 1..2).unwrap();
+        let costs = compare(&checkpoint, &image, &profile, (&profile.service, profile.limits), &(1..2)).unwrap();
         assert_eq!(costs.len(), SCENARIOS.len());
         for cost in &costs {
             assert_eq!(cost.trained_j_per_token.to_bits(), cost.frozen_j_per_token.to_bits(), "{cost:?}");

@@ -2,6 +2,10 @@
 //! loops in a fixed order are both fast and reproducible.
 
 #![expect(clippy::inline_always, reason = "loops must be compiled with the instruction set that was chosen")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over lanes of fixed length are what becomes one vector instruction"
+)]
 
 use super::vector::{Wide, wide};
 use controller_core::observation::ONE;
@@ -69,7 +73,9 @@ impl Layer {
             .map(|columns| Block { columns, inputs: columns.take(inputs), back: columns.take(incoming) })
             .collect();
         wide(Backward { blocks: &mut blocks, weights: &self.weights, deltas, outputs, sums: &mut sums.weights });
-        blocks.iter().for_each(|block| block.columns.put(&block.back, incoming));
+        for block in &blocks {
+            block.columns.put(&block.back, incoming);
+        }
     }
 }
 

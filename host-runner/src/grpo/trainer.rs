@@ -43,8 +43,13 @@ pub struct Plan {
     pub clip: f64,
     /// Standard deviation of rewards that counts as noise.
     pub noise_floor: f64,
-    /// Threads for rollouts; the result does not depend on it.
+    /// Threads for rollouts; the result does not depend on it, so checkpoints do not hold it.
+    #[serde(skip, default = "two")]
     pub threads: usize,
+}
+
+const fn two() -> usize {
+    2
 }
 
 impl Default for Plan {
@@ -63,7 +68,7 @@ impl Default for Plan {
             kl: 0.02,
             clip: 0.2,
             noise_floor: 0.002,
-            threads: 2,
+            threads: two(),
         }
     }
 }

@@ -64,7 +64,9 @@ pub fn exponentials(values: &mut [f64]) {
     if ordinary {
         wide(|| values.iter_mut().for_each(|x| *x = exponential(*x)));
     } else {
-        values.iter_mut().for_each(|x| *x = libm::exp(*x));
+        for x in values {
+            *x = libm::exp(*x);
+        }
     }
 }
 

@@ -95,7 +95,7 @@ pub fn draw(log: &Path, title: &str, figure: &Path) -> anyhow::Result<()> {
             panel("loss", &["loss"], 1.0),
             panel("KL, nats", &["kl_divergence"], 1.0),
             panel("entropy, nats", &["policy_entropy"], 1.0),
-            panel("clipped, %", &["clip_fraction"], 100.0),
+            panel("Clip share, %", &["clip_fraction"], 100.0),
             panel("violations, %", &["violations"], 100.0),
             panel("learning rate, 1e-3", &["learning_rate"], 1000.0),
         ],

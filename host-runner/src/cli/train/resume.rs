@@ -6,7 +6,7 @@ use super::losses::COLUMNS;
 use super::{Files, online, pretrain, within};
 use crate::grpo::checkpoint::{Checkpoint, Training};
 use crate::grpo::online::{OnlineTrainer, turn_log};
-use crate::grpo::trainer::Trainer;
+use crate::grpo::trainer::{Plan, Trainer};
 use crate::report::csv_log::CsvLog;
 use clap::Args;
 use std::path::PathBuf;
@@ -20,9 +20,9 @@ use std::path::PathBuf;
 pub struct Arguments {
     /// The checkpoint; it is replaced by later ones.
     checkpoint: PathBuf,
-    /// Threads for rollouts; they do not change the result. Default: as before.
-    #[arg(long)]
-    threads: Option<usize>,
+    /// Threads for rollouts; they do not change the result.
+    #[arg(long, default_value_t = Plan::default().threads)]
+    threads: usize,
     /// A checkpoint is written every so many rounds or updates, and at the end.
     #[arg(long, value_name = "ROUNDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     checkpoint_every: u32,
@@ -35,10 +35,8 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     match &checkpoint.content.training {
         Some(Training::Pretrain(_)) => {
             let mut trainer = Trainer::resume(checkpoint).expect("it holds the state of a pretraining");
-            if let Some(threads) = options.threads {
-                within("--threads", threads, 1, 256)?;
-                trainer.set_threads(threads);
-            }
+            within("--threads", options.threads, 1, 256)?;
+            trainer.set_threads(options.threads);
             let rows = trainer.iteration() as usize;
             let log = CsvLog::resume(&files.losses(), &COLUMNS, rows)?;
             tell_of_missing(&log, rows, &files);

@@ -103,8 +103,7 @@ mod tests {
     fn published_schedules() {
         let found = |schedule: FanSchedule| (0..600).map(|e| schedule.is_working(e)).collect::<Vec<_>>();
         let from_scratch = switched(600, |e| match (e, e % 100) {
-            (100, _) => Some(true),
-            (200.., 50) => Some(true),
+            (100, _) | (200.., 50) => Some(true),
             (200.., 0) => Some(false),
             _ => None,
         });

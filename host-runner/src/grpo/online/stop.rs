@@ -159,7 +159,7 @@ mod tests {
         seen.loss(1.0);
         seen.loss(2.0);
         assert!((seen.loss_confidence() - 2.0 / 30.0).abs() < 1e-12);
-        assert!((seen.overall_confidence() - (0.5 + 2.0 / 30.0) / 2.0).abs() < 1e-12);
+        assert!((seen.overall_confidence() - f64::midpoint(0.5, 2.0 / 30.0)).abs() < 1e-12);
         (0..WINDOW).for_each(|_| seen.loss(2.0));
         assert!((seen.loss_confidence() - 1.0).abs() < 1e-12);
     }

@@ -3,6 +3,8 @@
 //! PCG-XSH-RR with 64 bits of state and 32 bits of output: M. E. O'Neill, "PCG: A Family of
 //! Simple Fast Space-Efficient Statistically Good Algorithms for Random Number Generation", 2014.
 
+use serde::{Deserialize, Serialize};
+
 /// Seeded random numbers; the same seed gives the same stream on every platform.
 ///
 /// ```
@@ -11,7 +13,7 @@
 /// assert_eq!(a.next_u32(), b.next_u32());
 /// assert!(a.below(10) < 10);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pcg32 {
     state: u64,
 }

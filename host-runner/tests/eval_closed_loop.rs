@@ -76,7 +76,7 @@ fn suite(threads: usize) -> Played {
     let image = std::fs::read(&policy).unwrap();
     let players =
         [Player::Governor(Choice::Learned), Player::Governor(Choice::Max), Player::BestStatic, Player::Oracle];
-    let plan = Plan { seed: 1, seeds: 3, oracle_seeds: 2, threads, policy: (policy, image) };
+    let plan = Plan { seed: 1, seeds: 3, oracle_seeds: 2, threads, policy: (policy, image), prototype: None };
     let episodes = AtomicU64::new(0);
     let each = || {
         episodes.fetch_add(1, Ordering::Relaxed);

@@ -249,6 +249,16 @@ impl<'a> PolicyImage<'a> {
         &self.header
     }
 
+    /// Bias and weights of a unit, hidden layers first and the layer of the logits last; `None` beyond the last unit or
+    /// layer. The policy itself reads whole blocks; this is for tools.
+    #[must_use]
+    pub fn unit(&self, layer: usize, unit: usize) -> Option<(i32, impl Iterator<Item = i16> + use<'a>)> {
+        let mut rows = self.parameters;
+        let mut layers = self.header.shapes().map_while(|shape| Some((Layer::cut(&mut rows, shape)?, shape)));
+        let (found, shape) = layers.nth(layer)?;
+        found.unit(unit, shape)
+    }
+
     /// All parameters, layer after layer: [`Layer::cut`] takes them apart.
     pub(super) const fn parameters(&self) -> &'a [Row] {
         self.parameters

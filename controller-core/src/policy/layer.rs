@@ -52,6 +52,20 @@ impl<'a> Layer<'a> {
         block.split_first()
     }
 
+    /// Bias and weights of a unit; `None` beyond the last.
+    pub(super) fn unit(mut self, unit: usize, shape: Shape) -> Option<(i32, impl Iterator<Item = i16> + use<'a>)> {
+        if unit >= shape.outputs {
+            return None;
+        }
+        for _ in 0..unit / kernel::UNITS {
+            self.next_block()?;
+        }
+        let (biases, weights) = self.next_block()?;
+        let lane = unit % kernel::UNITS;
+        let pairs = weights.iter().flat_map(move |row| kernel::weights(row).get(lane).copied().unwrap_or_default());
+        Some((*kernel::biases(biases).get(lane)?, pairs.take(shape.inputs)))
+    }
+
     /// Proves that no input can overflow an accumulator: |bias| + half a step of rounding +
     /// 8191·Σ|weight| fits an `i32`. Padding must be neutral, so that an image has one form only.
     pub(super) fn check(mut self, number: u8, shape: Shape, shift: u8, padding_bias: i32) -> Result<(), ImageError> {

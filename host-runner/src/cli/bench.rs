@@ -1,15 +1,22 @@
 //! `energyllm bench`: what our own code costs on this machine.
 
 use super::output::{Object, print};
+use super::world::WorldArguments;
 use super::{Format, Outcome};
 use crate::bench::decide::{self, Costs};
 use crate::bench::telemetry;
+use crate::bench::train_step::quantile;
+use crate::bench::{simulate, train_step};
+use crate::eval::closed_loop::bench::Setup;
+use crate::eval::closed_loop::scenario::Scenario;
 use crate::input_file;
 use crate::report::table::Table;
+use crate::resources::cpu_seconds;
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use firmware_sim::synthetic::{Room, Shape};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Measure what the controller costs on this machine.
 #[derive(Debug, Args)]
@@ -22,6 +29,42 @@ pub struct Arguments {
 enum What {
     Decide(Decide),
     Telemetry(Telemetry),
+    TrainStep(TrainStep),
+    Simulate(Simulate),
+}
+
+/// Time one GRPO update of a joint policy, 5-32-32-32-32-5808: 64 samples, 10 epochs, one thread.
+///
+/// `docs/train_step_pytorch.py` runs this and the same update in `PyTorch`, in turn, and prints the ratio.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: energyllm bench train-step --json")]
+struct TrainStep {
+    /// Updates to time.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    updates: u32,
+    /// Seed of weights and samples.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Count simulated decisions per minute: a frozen policy in closed loop, every scenario of `eval`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: energyllm bench simulate --json")]
+struct Simulate {
+    /// The policy image.
+    #[arg(long, value_name = "IMAGE", default_value = "models/policies/service.elp")]
+    policy: PathBuf,
+    #[command(flatten)]
+    world: WorldArguments,
+    /// Episodes of 20 minutes per scenario.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    episodes: u64,
+    /// Threads; they do not change the decisions.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=256))]
+    threads: u64,
+    /// Seed of the first episode.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 /// Time a decision: the policy alone, a whole step (observe, decide, supervise), and settling it.
@@ -95,7 +138,80 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     match &arguments.what {
         What::Decide(decide) => run_decide(decide, format),
         What::Telemetry(telemetry) => run_telemetry(telemetry, format),
+        What::TrainStep(train_step) => run_train_step(train_step, format),
+        What::Simulate(simulate) => run_simulate(simulate, format),
     }
+}
+
+fn run_train_step(options: &TrainStep, format: Format) -> anyhow::Result<Outcome> {
+    let times = train_step::measure(usize::try_from(options.updates)?, options.seed)?;
+    let (inputs, logits, parameters) = times.shape;
+    let quartiles = |sorted: &[f64]| [0.25, 0.5, 0.75].map(|share| quantile(sorted, share));
+    let (wall, cpu) = (quartiles(&times.wall_ms), quartiles(&times.cpu_ms));
+    match format {
+        Format::Json => {
+            let mut object = Object::new("bench train-step", Some(options.seed), false);
+            object.figure("samples", train_step::SAMPLES);
+            object.figure("epochs", train_step::EPOCHS);
+            object.figure("inputs", inputs);
+            object.figure("logits", logits);
+            object.figure("parameters", parameters);
+            object.figure("updates", options.updates);
+            object.wall("processor", processor());
+            for (name, [lower, median, upper]) in [("wall", wall), ("cpu", cpu)] {
+                object.wall(&format!("{name}_lower_quartile_ms"), lower);
+                object.wall(&format!("{name}_median_ms"), median);
+                object.wall(&format!("{name}_upper_quartile_ms"), upper);
+            }
+            object.print()?;
+        }
+        Format::Text => print(&format!(
+            "one update of {parameters} parameters, {} samples, {} epochs, one thread: {:.1} ms of CPU time (quartiles {:.1} \
+             to {:.1}), {:.1} ms on the wall; medians of {} updates; {}",
+            train_step::SAMPLES,
+            train_step::EPOCHS,
+            cpu[1],
+            cpu[0],
+            cpu[2],
+            wall[1],
+            options.updates,
+            processor()
+        ))?,
+    }
+    Ok(Outcome::Passed)
+}
+
+fn run_simulate(options: &Simulate, format: Format) -> anyhow::Result<Outcome> {
+    let world = options.world.world()?;
+    let image = read(&options.policy)?;
+    let setup = |scenario: &Scenario| Setup::new(&world.profile, &world.reward, world.limits, *scenario);
+    let setups: Vec<Setup> = Scenario::value_variants().iter().map(setup).collect();
+    let (started, cpu) = (Instant::now(), cpu_seconds());
+    let decisions = simulate::play(&setups, &image, options.episodes, options.seed, options.threads)
+        .with_context(|| format!("cannot play {}", options.policy.display()))?;
+    let (seconds, cpu_seconds) = (started.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    let per_minute = |seconds: f64| 60.0 * decisions as f64 / seconds;
+    match format {
+        Format::Json => {
+            let mut object = Object::new("bench simulate", Some(options.seed), true);
+            object.figure("decisions", decisions);
+            object.figure("episodes", options.episodes * setups.len() as u64);
+            object.wall("processor", processor());
+            object.wall("seconds", seconds);
+            object.wall("decisions_per_minute", per_minute(seconds));
+            object.wall("decisions_per_cpu_minute", per_minute(cpu_seconds));
+            object.print()?;
+        }
+        Format::Text => print(&format!(
+            "{decisions} simulated decisions in {seconds:.1} s: {:.1} million a minute on {} threads, {:.1} million a minute \
+             of CPU time; {}",
+            per_minute(seconds) / 1e6,
+            options.threads,
+            per_minute(cpu_seconds) / 1e6,
+            processor()
+        ))?,
+    }
+    Ok(Outcome::Passed)
 }
 
 fn run_decide(options: &Decide, format: Format) -> anyhow::Result<Outcome> {

@@ -11,12 +11,16 @@
 //! | [`profile`] | a board's numbers: physics, knobs, limits, reward |
 //! | [`account`] | what a stretch of work came to: energy, answers, heat, reward |
 //! | [`replay`] | a logged grid as a bandit |
+//! | [`living`] | a board that training goes on upon, never reset |
+//! | [`logged`] | the same, answering from logged grids |
 //! | [`commission`] | trial batches on a board, under the supervisor |
 
 pub mod account;
 pub mod answers;
 pub mod board;
 pub mod commission;
+pub mod living;
+pub mod logged;
 pub mod profile;
 pub mod quality;
 pub mod queue;

@@ -1,11 +1,13 @@
 //! One categorical distribution, kept as log-probabilities.
 
+use super::vector::{exponentials, largest, wide};
 use controller_core::rng::Pcg32;
 
 /// A probability for each of several choices.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Categorical {
     log_probabilities: Vec<f64>,
+    probabilities: Vec<f64>,
 }
 
 /// Logits that make no distribution.
@@ -23,13 +25,18 @@ pub enum LogitError {
 }
 
 impl Categorical {
-    /// Normalizes logits. `libm` gives the same bits on every platform.
+    /// Normalizes logits; the same bits on every platform.
     #[must_use]
     pub fn new(logits: &[f64]) -> Self {
-        let top = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = logits.iter().map(|z| libm::exp(z - top)).sum();
-        let log_sum = top + libm::log(sum);
-        Self { log_probabilities: logits.iter().map(|z| z - log_sum).collect() }
+        let top = largest(logits);
+        let less = |from: &[f64], by: f64| wide(|| from.iter().map(|z| z - by).collect::<Vec<f64>>());
+        let mut probabilities = less(logits, top);
+        exponentials(&mut probabilities);
+        let log_sum = top + libm::log(probabilities.iter().sum::<f64>());
+        let log_probabilities = less(logits, log_sum);
+        probabilities.copy_from_slice(&log_probabilities);
+        exponentials(&mut probabilities);
+        Self { log_probabilities, probabilities }
     }
 
     /// Normalizes logits that may be anything.
@@ -47,6 +54,12 @@ impl Categorical {
         &self.log_probabilities
     }
 
+    /// The probability of every choice.
+    #[must_use]
+    pub fn probabilities(&self) -> &[f64] {
+        &self.probabilities
+    }
+
     /// The most probable choice; ties go to the lowest index.
     #[must_use]
     pub fn greedy(&self) -> usize {
@@ -57,8 +70,8 @@ impl Categorical {
     /// Draws a choice.
     pub fn sample(&self, rng: &mut Pcg32) -> usize {
         let mut left = f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0);
-        let drawn = self.log_probabilities.iter().position(|log_p| {
-            left -= libm::exp(*log_p);
+        let drawn = self.probabilities.iter().position(|p| {
+            left -= p;
             left < 0.0
         });
         // Rounding can leave a sliver above the last value.
@@ -68,22 +81,22 @@ impl Categorical {
     /// Entropy in nats.
     #[must_use]
     pub fn entropy(&self) -> f64 {
-        self.log_probabilities.iter().map(|log_p| -libm::exp(*log_p) * log_p).sum()
+        self.probabilities.iter().zip(&self.log_probabilities).map(|(p, log_p)| -p * log_p).sum()
     }
 
     /// Kullback-Leibler divergence from `reference` in nats, exact.
     #[must_use]
     pub fn kl(&self, reference: &Self) -> f64 {
         let pairs = self.log_probabilities.iter().zip(&reference.log_probabilities);
-        pairs.map(|(log_p, log_q)| libm::exp(*log_p) * (log_p - log_q)).sum()
+        self.probabilities.iter().zip(pairs).map(|(p, (log_p, log_q))| p * (log_p - log_q)).sum()
     }
 
     /// Total variation distance from `other`, 0 to 1: the largest difference that the two give to the
     /// probability of any set of choices.
     #[must_use]
     pub fn distance(&self, other: &Self) -> f64 {
-        let pairs = self.log_probabilities.iter().zip(&other.log_probabilities);
-        pairs.map(|(a, b)| (libm::exp(*a) - libm::exp(*b)).abs()).sum::<f64>() / 2.0
+        let pairs = self.probabilities.iter().zip(&other.probabilities);
+        pairs.map(|(a, b)| (a - b).abs()).sum::<f64>() / 2.0
     }
 }
 

@@ -16,10 +16,7 @@ pub fn standard() -> Vec<FeatureRange> {
         range(Feature::Power, 10_000, 45_000),
         range(Feature::DecodeClock, 306_000, 1_300_500),
         range(Feature::Depth, 8, 16),
-        range(Feature::ResponseShare, 0, 4_000),
-        range(Feature::BatchShare, 0, 2_000),
-        range(Feature::AnswerTokens, 0, 128),
-        range(Feature::TokenAllowance, 0, 160),
+        range(Feature::Response, 0, 20_000),
     ]
 }
 

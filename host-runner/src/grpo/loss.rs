@@ -5,6 +5,7 @@
 //! of the estimates from the sampled action (J. Schulman, "Approximating KL Divergence", 2020).
 
 use super::categorical::Categorical;
+use super::vector::wide;
 
 /// How far the policy has gone from the reference, with `d = log π(a) - log π_ref(a)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,11 +74,17 @@ impl Terms {
     /// The parts of the loss of a policy, given as its distributions.
     #[must_use]
     pub fn of(policy: &[Categorical], sample: &Sample<'_>, coefficients: Coefficients) -> Self {
+        let heads = policy.iter().zip(sample.reference);
+        let sums: Vec<Sums> =
+            heads.map(|(head, reference)| Sums::of(head, reference, coefficients.log_shift)).collect();
+        Self::from_sums(policy, sample, coefficients, &sums)
+    }
+
+    fn from_sums(policy: &[Categorical], sample: &Sample<'_>, coefficients: Coefficients, sums: &[Sums]) -> Self {
         let log_probability = log_probability(policy, sample.choices);
         let reference_log_probability = log_probability_of_reference(sample);
         let ratio = libm::exp(log_probability - sample.old_log_probability);
         let apart = log_probability - reference_log_probability;
-        let exact = || policy.iter().zip(sample.reference).map(|(new, old)| new.kl(old)).sum();
         Self {
             log_probability,
             reference_log_probability,
@@ -85,13 +92,13 @@ impl Terms {
             surrogate: ratio * sample.advantage,
             clipped_surrogate: ratio.clamp(1.0 - coefficients.clip, 1.0 + coefficients.clip) * sample.advantage,
             divergence: match coefficients.divergence {
-                Divergence::Exact => exact(),
+                Divergence::Exact => sums.iter().map(|head| head.kl).sum(),
                 Divergence::K1 => apart,
                 Divergence::Reversed => -apart,
                 Divergence::K2 => apart * apart / 2.0,
                 Divergence::K3 => libm::exp(-apart) + apart - 1.0,
             },
-            entropy: policy.iter().map(|head| entropy(head, coefficients.log_shift)).sum(),
+            entropy: sums.iter().map(|head| head.entropy).sum(),
         }
     }
 
@@ -118,7 +125,21 @@ impl Terms {
 /// very edge of the clip the unclipped branch counts.
 #[must_use]
 pub fn gradient(policy: &[Categorical], sample: &Sample<'_>, coefficients: Coefficients) -> Vec<f64> {
-    let terms = Terms::of(policy, sample, coefficients);
+    let mut out = vec![0.0; policy.iter().map(|head| head.log_probabilities().len()).sum()];
+    gradient_into(policy, sample, coefficients, &mut out);
+    out
+}
+
+/// Writes [`gradient`] into `out`, which has one place per logit, and returns the parts of the loss.
+pub fn gradient_into(
+    policy: &[Categorical],
+    sample: &Sample<'_>,
+    coefficients: Coefficients,
+    out: &mut [f64],
+) -> Terms {
+    let heads = policy.iter().zip(sample.reference);
+    let sums: Vec<Sums> = heads.map(|(head, reference)| Sums::of(head, reference, coefficients.log_shift)).collect();
+    let terms = Terms::from_sums(policy, sample, coefficients, &sums);
     // d(-ρA)/dz = -ρA (onehot - p), and nothing where the clipped branch is the smaller one.
     let push = if terms.is_clipped() { 0.0 } else { terms.surrogate };
     let apart = terms.log_probability - terms.reference_log_probability;
@@ -130,22 +151,64 @@ pub fn gradient(policy: &[Categorical], sample: &Sample<'_>, coefficients: Coeff
         Divergence::K2 => apart,
         Divergence::K3 => 1.0 - libm::exp(-apart),
     };
-    let exact = coefficients.divergence == Divergence::Exact;
-    let mut out = Vec::new();
-    for ((head, reference), &chosen) in policy.iter().zip(sample.reference).zip(sample.choices) {
-        let kl = if exact { head.kl(reference) } else { 0.0 };
-        let shift = coefficients.log_shift;
-        let mean: f64 = head.log_probabilities().iter().map(|log_p| libm::exp(*log_p) * surprise(*log_p, shift)).sum();
-        let pairs = head.log_probabilities().iter().zip(reference.log_probabilities());
-        for (index, (log_p, log_q)) in pairs.enumerate() {
-            let p = libm::exp(*log_p);
-            let onehot = if index == chosen { 1.0 } else { 0.0 };
-            let pull =
-                if exact { coefficients.kl * p * (log_p - log_q - kl) } else { coefficients.kl * slope * (onehot - p) };
-            out.push(-push * (onehot - p) + pull + coefficients.entropy * p * (surprise(*log_p, shift) - mean));
-        }
+    let mut rest = out;
+    let heads = policy.iter().zip(sample.reference).zip(sample.choices).zip(sums);
+    for (((head, reference), &chosen), Sums { kl, surprise, .. }) in heads {
+        let (out, others) = rest.split_at_mut(head.log_probabilities().len());
+        rest = others;
+        HeadGradient { push, slope, kl, surprise, coefficients }.write(head, reference, chosen, out);
     }
-    out
+    terms
+}
+
+/// What the gradients of one head's logits share.
+#[derive(Clone, Copy)]
+struct HeadGradient {
+    push: f64,
+    slope: f64,
+    kl: f64,
+    /// Mean surprise.
+    surprise: f64,
+    coefficients: Coefficients,
+}
+
+impl HeadGradient {
+    fn write(self, head: &Categorical, reference: &Categorical, chosen: usize, out: &mut [f64]) {
+        let Coefficients { divergence, log_shift, .. } = self.coefficients;
+        let logs = head.log_probabilities().iter().zip(reference.log_probabilities());
+        let choices = head.probabilities().iter().zip(logs);
+        // Two loops without a question inside; the chosen one comes after.
+        if divergence == Divergence::Exact && log_shift == 0.0 {
+            wide(|| {
+                for (out, (p, (log_p, log_q))) in out.iter_mut().zip(choices) {
+                    *out = self.exact(0.0, *p, *log_p, *log_q);
+                }
+            });
+        } else {
+            for (out, (p, (log_p, log_q))) in out.iter_mut().zip(choices) {
+                *out = self.any(0.0, *p, *log_p, *log_q);
+            }
+        }
+        let (p, log_p) = (head.probabilities()[chosen], head.log_probabilities()[chosen]);
+        out[chosen] = self.any(1.0, p, log_p, reference.log_probabilities()[chosen]);
+    }
+
+    #[expect(clippy::inline_always, reason = "must be compiled with the instruction set of the loop around it")]
+    #[inline(always)]
+    fn exact(self, onehot: f64, p: f64, log_p: f64, log_q: f64) -> f64 {
+        let Coefficients { kl, entropy, .. } = self.coefficients;
+        let pull = kl * p * (log_p - log_q - self.kl);
+        -self.push * (onehot - p) + pull + entropy * p * (log_p - self.surprise)
+    }
+
+    fn any(self, onehot: f64, p: f64, log_p: f64, log_q: f64) -> f64 {
+        let Coefficients { kl, divergence, entropy, log_shift, .. } = self.coefficients;
+        let pull = match divergence {
+            Divergence::Exact => kl * p * (log_p - log_q - self.kl),
+            _ => kl * self.slope * (onehot - p),
+        };
+        -self.push * (onehot - p) + pull + entropy * p * (surprise(p, log_p, log_shift) - self.surprise)
+    }
 }
 
 fn log_probability(policy: &[Categorical], choices: &[usize]) -> f64 {
@@ -156,25 +219,40 @@ fn log_probability_of_reference(sample: &Sample<'_>) -> f64 {
     log_probability(sample.reference, sample.choices)
 }
 
-/// `-Σ p log(p + shift)`.
-fn entropy(head: &Categorical, shift: f64) -> f64 {
-    if shift == 0.0 {
-        return head.entropy();
+/// What all gradients of a head need, in one pass over it.
+#[derive(Clone, Copy, Debug)]
+struct Sums {
+    /// `Σ p (log p - log q)`.
+    kl: f64,
+    /// `Σ p · surprise(p)`.
+    surprise: f64,
+    /// `-Σ p log(p + shift)`.
+    entropy: f64,
+}
+
+impl Sums {
+    fn of(head: &Categorical, reference: &Categorical, shift: f64) -> Self {
+        let logs = head.log_probabilities().iter().zip(reference.log_probabilities());
+        let choices = || head.probabilities().iter().zip(logs.clone());
+        let (mut kl, mut plain) = (0.0, 0.0);
+        for (p, (log_p, log_q)) in choices() {
+            kl += p * (log_p - log_q);
+            plain += p * log_p;
+        }
+        if shift == 0.0 {
+            return Self { kl, surprise: plain, entropy: -plain };
+        }
+        Self {
+            kl,
+            surprise: choices().map(|(p, (log_p, _))| p * surprise(*p, *log_p, shift)).sum(),
+            entropy: head.probabilities().iter().map(|p| -p * libm::log(p + shift)).sum(),
+        }
     }
-    let term = |log_p: &f64| {
-        let p = libm::exp(*log_p);
-        -p * libm::log(p + shift)
-    };
-    head.log_probabilities().iter().map(term).sum()
 }
 
 /// Derivative of `p log(p + shift)` with respect to p; without shift `log p`, its constant 1 cancels.
-fn surprise(log_p: f64, shift: f64) -> f64 {
-    if shift == 0.0 {
-        return log_p;
-    }
-    let p = libm::exp(log_p);
-    libm::log(p + shift) + p / (p + shift)
+fn surprise(p: f64, log_p: f64, shift: f64) -> f64 {
+    if shift == 0.0 { log_p } else { libm::log(p + shift) + p / (p + shift) }
 }
 
 #[cfg(test)]

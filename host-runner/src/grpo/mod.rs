@@ -13,19 +13,25 @@
 //! | [`layout`] | what the policy looks at |
 //! | [`loss`] | clipped ratio, divergence, entropy: value and gradient |
 //! | [`optimizer`] | Adam |
-//! | [`surroundings`] | rooms, loads and answers to train in |
 //! | [`rollout`] | contexts, groups and their rewards in the simulator |
-//! | [`trainer`] | the loop |
+//! | [`update`] | the update of a policy from groups |
+//! | [`governor`] | a policy in floating point as a governor |
+//! | [`trainer`] | training in the simulator, many contexts at once |
+//! | [`online`] | training on one living board, nothing ever reset |
 //! | [`checkpoint`] | what is saved |
+//! | [`vector`] | loops for the widest instructions of this machine, with the same bits everywhere |
 
 pub mod advantage;
 pub mod categorical;
 pub mod checkpoint;
+pub mod governor;
 pub mod heads;
 pub mod layout;
 pub mod loss;
 pub mod network;
+pub mod online;
 pub mod optimizer;
 pub mod rollout;
-pub mod surroundings;
 pub mod trainer;
+pub mod update;
+pub mod vector;

@@ -1,11 +1,19 @@
 //! A multilayer perceptron with `ReLU` hidden layers and linear logits, small enough that plain
 //! loops in a fixed order are both fast and reproducible.
 
+#![expect(clippy::inline_always, reason = "loops must be compiled with the instruction set that was chosen")]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over lanes of fixed length are what becomes one vector instruction"
+)]
+
+use super::vector::{Wide, wide};
+use controller_core::observation::ONE;
 use controller_core::rng::Pcg32;
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// One layer: `outputs x inputs` weights, row by row, and one bias per output.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
     /// Number of inputs.
     pub inputs: usize,
@@ -26,8 +34,206 @@ impl Layer {
     }
 }
 
+/// Units that are worked on side by side.
+const LANES: usize = 32;
+
+impl Layer {
+    /// [`Self::apply`] for rows of inputs, one after the other.
+    fn apply_batch(&self, inputs: &[f64], out: &mut Vec<f64>) {
+        let outputs = self.biases.len();
+        out.resize(inputs.len() / self.inputs.max(1) * outputs, 0.0);
+        let mut packed = vec![Tile::default(); self.inputs];
+        let mut tiles = vec![Tile::default(); inputs.len() / self.inputs.max(1)];
+        for start in (0..outputs).step_by(LANES) {
+            let units = LANES.min(outputs - start);
+            let mut biases = Tile::default();
+            biases.as_flattened_mut()[..units].copy_from_slice(&self.biases[start..start + units]);
+            let rows = self.weights[start * self.inputs..].chunks_exact(self.inputs).take(units);
+            for (lane, row) in rows.enumerate() {
+                packed.iter_mut().zip(row).for_each(|(column, weight)| column.as_flattened_mut()[lane] = *weight);
+            }
+            wide(Forward { inputs, width: self.inputs, biases, packed: &packed, tiles: &mut tiles });
+            for (row, tile) in out.chunks_exact_mut(outputs).zip(&tiles) {
+                row[start..start + units].copy_from_slice(&tile.as_flattened()[..units]);
+            }
+        }
+    }
+
+    /// Adds to `sums` the gradient of the parameters and to `incoming` that of the inputs. Samples and units come in their
+    /// order for every sum; inputs are taken a few at a time, so that what is summed up stays in registers.
+    fn backward_batch(&self, inputs: &[f64], deltas: &[f64], sums: &mut Self, incoming: &mut [f64]) {
+        let outputs = self.biases.len();
+        for deltas in deltas.chunks_exact(outputs) {
+            wide(|| sums.biases.iter_mut().zip(deltas).for_each(|(sum, delta)| *sum += delta));
+        }
+        let columns = |start| Columns { start, width: COLUMNS.min(self.inputs - start), stride: self.inputs };
+        let mut blocks: Vec<Block> = (0..self.inputs)
+            .step_by(COLUMNS)
+            .map(columns)
+            .map(|columns| Block { columns, inputs: columns.take(inputs), back: columns.take(incoming) })
+            .collect();
+        wide(Backward { blocks: &mut blocks, weights: &self.weights, deltas, outputs, sums: &mut sums.weights });
+        for block in &blocks {
+            block.columns.put(&block.back, incoming);
+        }
+    }
+}
+
+/// The sums of some units, a vector register at a time.
+type Tile = [[f64; 8]; LANES / 8];
+
+/// Some units for all samples.
+struct Forward<'a> {
+    inputs: &'a [f64],
+    width: usize,
+    biases: Tile,
+    /// For every input, the weights of the units.
+    packed: &'a [Tile],
+    tiles: &'a mut [Tile],
+}
+
+impl Wide for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { inputs, width, biases, packed, tiles } = self;
+        for (input, tile) in inputs.chunks_exact(width).zip(tiles) {
+            let mut sums = biases;
+            for (weights, x) in packed.iter().zip(input) {
+                for part in 0..LANES / 8 {
+                    for lane in 0..8 {
+                        sums[part][lane] += weights[part][lane] * x;
+                    }
+                }
+            }
+            *tile = sums;
+        }
+    }
+}
+
+/// Some inputs of all samples, and the gradients that come back to them.
+struct Block {
+    columns: Columns,
+    inputs: Vec<[f64; COLUMNS]>,
+    back: Vec<[f64; COLUMNS]>,
+}
+
+/// All units for all samples. The blocks of inputs are the inner loop: what the samples' gradients of a few units take
+/// stays in the nearest cache for all of them.
+struct Backward<'a> {
+    blocks: &'a mut [Block],
+    weights: &'a [f64],
+    deltas: &'a [f64],
+    outputs: usize,
+    sums: &'a mut [f64],
+}
+
+impl Wide for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { blocks, weights, deltas, outputs, sums } = self;
+        let mut unit = 0;
+        while unit + UNITS <= outputs {
+            for Block { columns, inputs, back } in &mut *blocks {
+                columns.accumulate::<UNITS>(weights, unit, (deltas, outputs), inputs, sums, back);
+            }
+            unit += UNITS;
+        }
+        while unit < outputs {
+            for Block { columns, inputs, back } in &mut *blocks {
+                columns.accumulate::<1>(weights, unit, (deltas, outputs), inputs, sums, back);
+            }
+            unit += 1;
+        }
+    }
+}
+
+/// Inputs that the backward pass takes at a time.
+const COLUMNS: usize = 8;
+/// Units that it takes at a time.
+const UNITS: usize = 4;
+
+/// Some columns of matrices with `stride` columns, padded with zeros.
+#[derive(Clone, Copy)]
+struct Columns {
+    start: usize,
+    width: usize,
+    stride: usize,
+}
+
+impl Columns {
+    fn of_row(self, row: &[f64]) -> [f64; COLUMNS] {
+        let mut out = [0.0; COLUMNS];
+        out[..self.width].copy_from_slice(&row[self.start..self.start + self.width]);
+        out
+    }
+
+    fn take(self, matrix: &[f64]) -> Vec<[f64; COLUMNS]> {
+        matrix.chunks_exact(self.stride).map(|row| self.of_row(row)).collect()
+    }
+
+    fn put(self, columns: &[[f64; COLUMNS]], matrix: &mut [f64]) {
+        for (columns, row) in columns.iter().zip(matrix.chunks_exact_mut(self.stride)) {
+            row[self.start..self.start + self.width].copy_from_slice(&columns[..self.width]);
+        }
+    }
+
+    #[inline(always)]
+    fn accumulate<const N: usize>(
+        self,
+        weights: &[f64],
+        unit: usize,
+        (deltas, outputs): (&[f64], usize),
+        inputs: &[[f64; COLUMNS]],
+        sums: &mut [f64],
+        back: &mut [[f64; COLUMNS]],
+    ) {
+        let place = |lane: usize| (unit + lane) * self.stride..(unit + lane + 1) * self.stride;
+        let rows: [[f64; COLUMNS]; N] = std::array::from_fn(|lane| self.of_row(&weights[place(lane)]));
+        let mut totals: [[f64; COLUMNS]; N] = std::array::from_fn(|lane| self.of_row(&sums[place(lane)]));
+        for ((deltas, x), back) in deltas.chunks_exact(outputs).zip(inputs).zip(back) {
+            let deltas = &deltas[unit..unit + N];
+            let (x, mut returned) = (*x, *back);
+            for lane in 0..N {
+                let delta = deltas[lane];
+                for column in 0..COLUMNS {
+                    totals[lane][column] += delta * x[column];
+                    returned[column] += delta * rows[lane][column];
+                }
+            }
+            *back = returned;
+        }
+        for (lane, total) in totals.iter().enumerate() {
+            sums[place(lane)][self.start..self.start + self.width].copy_from_slice(&total[..self.width]);
+        }
+    }
+}
+
+/// How the frozen policy rounds the activations of a hidden layer: to multiples of `step`, halves up, at most
+/// [`controller_core::observation::ONE`] of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Grid {
+    /// Distance of two values; a power of two.
+    pub step: f64,
+}
+
+impl Grid {
+    fn top(self) -> f64 {
+        f64::from(ONE) * self.step
+    }
+
+    /// The value of the grid for a sum.
+    #[inline(always)]
+    fn round(self, sum: f64) -> f64 {
+        (sum / self.step + 0.5).floor().clamp(0.0, f64::from(ONE)) * self.step
+    }
+}
+
 /// The network. Also used as the shape of its own gradient.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Network {
     /// Hidden layers, then the layer that makes the logits.
     pub layers: Vec<Layer>,
@@ -39,6 +245,17 @@ pub struct Activations {
     /// Input of every layer.
     inputs: Vec<Vec<f64>>,
     /// Logits.
+    pub logits: Vec<f64>,
+}
+
+/// The same for several observations.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// Input of every layer, observation after observation.
+    inputs: Vec<Vec<f64>>,
+    /// Top of every hidden layer's activations; infinite where they are not rounded.
+    tops: Vec<f64>,
+    /// Logits, observation after observation.
     pub logits: Vec<f64>,
 }
 
@@ -74,6 +291,14 @@ impl Network {
         Self { layers: self.layers.iter().map(Layer::zeros_like).collect() }
     }
 
+    /// Sets all parameters to zero.
+    pub fn clear(&mut self) {
+        for layer in &mut self.layers {
+            layer.weights.fill(0.0);
+            layer.biases.fill(0.0);
+        }
+    }
+
     /// Number of inputs.
     #[must_use]
     pub fn inputs(&self) -> usize {
@@ -98,23 +323,60 @@ impl Network {
         Activations { inputs, logits: current }
     }
 
-    /// Adds the gradient of a loss with respect to all parameters to `gradient`, given its
-    /// gradient with respect to the logits.
-    pub fn backward(&self, activations: &Activations, logit_gradient: &[f64], gradient: &mut Self) {
-        let mut outgoing = logit_gradient.to_vec();
-        let layers = self.layers.iter().zip(&mut gradient.layers).zip(&activations.inputs).rev();
-        for ((layer, sums), input) in layers {
-            let mut incoming = vec![0.0; layer.inputs];
-            let rows = layer.weights.chunks_exact(layer.inputs).zip(sums.weights.chunks_exact_mut(layer.inputs));
-            for (((row, row_sums), bias_sum), delta) in rows.zip(&mut sums.biases).zip(&outgoing) {
-                *bias_sum += delta;
-                for (((weight, sum), x), back) in row.iter().zip(row_sums).zip(input).zip(&mut incoming) {
-                    *sum += delta * x;
-                    *back += delta * weight;
-                }
+    /// Runs the network on several observations at once. Every sum has the order of [`Self::forward`], so the logits have
+    /// its bits. With `grids`, one per hidden layer, activations are rounded as the frozen policy rounds them.
+    ///
+    /// # Panics
+    /// When an observation has another length than the network has inputs.
+    #[must_use]
+    pub fn forward_batch(&self, observations: &[Vec<f64>], grids: Option<&[Grid]>) -> Batch {
+        let mut batch = Batch::default();
+        self.forward_batch_into(observations, grids, &mut batch);
+        batch
+    }
+
+    /// The same into a batch of before, whose memory is used again: fresh pages cost more than the sums in them.
+    ///
+    /// # Panics
+    /// When an observation has another length than the network has inputs.
+    pub fn forward_batch_into(&self, observations: &[Vec<f64>], grids: Option<&[Grid]>, batch: &mut Batch) {
+        assert!(observations.iter().all(|observation| observation.len() == self.inputs()), "as many as inputs");
+        let last = self.layers.len().saturating_sub(1);
+        batch.inputs.resize_with(self.layers.len(), Vec::new);
+        let mut current = observations.concat();
+        for (number, layer) in self.layers.iter().enumerate() {
+            if number == last {
+                layer.apply_batch(&current, &mut batch.logits);
+                batch.inputs[number] = current;
+                break;
             }
-            // ReLU passes the gradient where its output, which is this layer's input, is positive.
-            outgoing = incoming.iter().zip(input).map(|(back, x)| if *x > 0.0 { *back } else { 0.0 }).collect();
+            let mut output = Vec::new();
+            layer.apply_batch(&current, &mut output);
+            let grid = grids.and_then(|grids| grids.get(number)).copied();
+            wide(|| output.iter_mut().for_each(|x| *x = grid.map_or(x.max(0.0), |grid| grid.round(*x))));
+            batch.inputs[number] = std::mem::replace(&mut current, output);
+        }
+        let top = |number: usize| grids.and_then(|grids| grids.get(number)).map_or(f64::INFINITY, |grid| grid.top());
+        batch.tops = (0..last).map(top).collect();
+    }
+
+    /// Adds the gradient of a loss with respect to all parameters to `gradient`, given its gradient with respect to the
+    /// logits of every observation, one after the other. Rounding passes gradients straight through.
+    pub fn backward_batch(&self, batch: &Batch, logit_gradients: &[f64], gradient: &mut Self) {
+        let mut outgoing = Cow::Borrowed(logit_gradients);
+        for (number, (layer, sums)) in self.layers.iter().zip(&mut gradient.layers).enumerate().rev() {
+            let input = &batch.inputs[number];
+            let mut incoming = vec![0.0; input.len()];
+            layer.backward_batch(input, &outgoing, sums, &mut incoming);
+            let Some(top) = number.checked_sub(1).and_then(|below| batch.tops.get(below)) else { break };
+            // ReLU passes the gradient where its output, which is this layer's input, is positive; the top of a grid
+            // stops it as well.
+            wide(|| {
+                for (back, x) in incoming.iter_mut().zip(input) {
+                    *back = if *x > 0.0 && *x < *top { *back } else { 0.0 };
+                }
+            });
+            outgoing = Cow::Owned(incoming);
         }
     }
 
@@ -142,10 +404,11 @@ mod tests {
         let loss = |n: &Network| -> f64 {
             n.forward(&observation).logits.iter().enumerate().map(|(i, z)| (i as f64 + 1.0) * z * z).sum()
         };
-        let activations = network.forward(&observation);
-        let seed: Vec<f64> = activations.logits.iter().enumerate().map(|(i, z)| 2.0 * (i as f64 + 1.0) * z).collect();
+        let batch = network.forward_batch(&[observation.to_vec()], None);
+        assert_eq!(batch.logits, network.forward(&observation).logits);
+        let seed: Vec<f64> = batch.logits.iter().enumerate().map(|(i, z)| 2.0 * (i as f64 + 1.0) * z).collect();
         let mut gradient = network.zeros_like();
-        network.backward(&activations, &seed, &mut gradient);
+        network.backward_batch(&batch, &seed, &mut gradient);
         let analytic: Vec<f64> = gradient.parameters().copied().collect();
         for (i, expected) in analytic.iter().enumerate() {
             let step = 1e-5;

@@ -2,14 +2,17 @@
 //! gradient norm clipped first.
 
 use super::network::Network;
-use serde::{Deserialize, Serialize};
+use super::vector::wide;
 
 /// Moments and step count of Adam.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Adam {
-    first: Network,
-    second: Network,
-    steps: i32,
+    /// Running mean of the gradient.
+    pub first: Network,
+    /// Running mean of its square.
+    pub second: Network,
+    /// Steps made.
+    pub steps: i32,
 }
 
 const BETA_1: f64 = 0.9;
@@ -34,14 +37,37 @@ impl Adam {
         self.steps += 1;
         let correction_1 = 1.0 - libm::pow(BETA_1, f64::from(self.steps));
         let correction_2 = 1.0 - libm::pow(BETA_2, f64::from(self.steps));
-        let moments = self.first.parameters_mut().zip(self.second.parameters_mut());
-        for ((parameter, g), (m, v)) in network.parameters_mut().zip(gradient.parameters()).zip(moments) {
-            let g = g * scale;
-            *m = BETA_1 * *m + (1.0 - BETA_1) * g;
-            *v = BETA_2 * *v + (1.0 - BETA_2) * g * g;
-            *parameter -= learning_rate * (*m / correction_1) / ((*v / correction_2).sqrt() + EPSILON);
+        let step = Step { scale, learning_rate, correction_1, correction_2 };
+        let moments = self.first.layers.iter_mut().zip(&mut self.second.layers);
+        for ((layer, gradient), (first, second)) in network.layers.iter_mut().zip(&gradient.layers).zip(moments) {
+            step.take(&mut layer.weights, &gradient.weights, &mut first.weights, &mut second.weights);
+            step.take(&mut layer.biases, &gradient.biases, &mut first.biases, &mut second.biases);
         }
         norm
+    }
+}
+
+/// One step for all parameters.
+#[derive(Clone, Copy)]
+struct Step {
+    scale: f64,
+    learning_rate: f64,
+    correction_1: f64,
+    correction_2: f64,
+}
+
+impl Step {
+    fn take(self, parameters: &mut [f64], gradient: &[f64], first: &mut [f64], second: &mut [f64]) {
+        let Self { scale, learning_rate, correction_1, correction_2 } = self;
+        wide(|| {
+            let moments = first.iter_mut().zip(second);
+            for ((parameter, g), (m, v)) in parameters.iter_mut().zip(gradient).zip(moments) {
+                let g = g * scale;
+                *m = BETA_1 * *m + (1.0 - BETA_1) * g;
+                *v = BETA_2 * *v + (1.0 - BETA_2) * g * g;
+                *parameter -= learning_rate * (*m / correction_1) / ((*v / correction_2).sqrt() + EPSILON);
+            }
+        });
     }
 }
 

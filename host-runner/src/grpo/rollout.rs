@@ -1,29 +1,29 @@
 //! Contexts, groups and rewards: what training looks at.
 //!
 //! A context is a simulated board in the middle of its work. A group tries different actions from
-//! one context: for each member the board is cloned and the action held for a while under the
+//! one context: for each member the board is cloned and the action held for a horizon under the
 //! supervisor, then the reward settles everything that happened. Because the clones share the
 //! noise and the arrivals that are still to come, members differ by their action alone.
 
-use super::heads::Heads;
-use super::layout::real_input;
-use super::network::Network;
-use super::surroundings::{Surroundings, log_uniform};
-use crate::env::account::{Account, Terms};
+use super::update::Policy;
 use crate::env::answers::DrawnLengths;
 use crate::env::profile::BoardProfile;
 use crate::env::queue::Queue;
 use crate::env::service::Service;
-use controller_core::action::{Action, Knob};
+use controller_core::action::Action;
 use controller_core::observation::{FeatureRange, Observer};
+use controller_core::reward::MICRO;
 use controller_core::reward::service::Service as ServiceReward;
 use controller_core::rng::Pcg32;
 use controller_core::supervisor::{Limits, Supervisor};
-use controller_core::telemetry::{Reading, Telemetry};
+use controller_core::telemetry::{Measurement, Reading, Telemetry};
+use controller_core::time::Duration;
 use firmware_sim::board::SimulatedBoard;
+use firmware_sim::plant::Conditions;
+use serde::{Deserialize, Serialize};
 
 /// What stays the same over a training.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct World {
     /// The board.
     pub profile: BoardProfile,
@@ -33,9 +33,12 @@ pub struct World {
     pub reward: ServiceReward,
     /// The limits, with the quality floor.
     pub limits: Limits,
-    /// How long a member's action is held, seconds: each group draws from this range, log-uniform.
-    /// Short holds teach to follow the load, long ones to mind the heat.
-    pub hold_s: (f64, f64),
+    /// Lengths of prompts, tokens.
+    pub prompt_tokens: (u32, u32),
+    /// Lengths of answers, tokens.
+    pub answer_tokens: (u32, u32),
+    /// How long a member's action is held, seconds.
+    pub horizon_s: f64,
 }
 
 /// A board at work, with what a controller would remember. A clone is a snapshot.
@@ -44,62 +47,56 @@ pub struct Context {
     service: Service<DrawnLengths>,
     observer: Observer,
     supervisor: Supervisor,
-    terms: Terms,
     ends_s: f64,
 }
 
-/// How the members of a group are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grouping {
-    /// Different actions drawn from the policy.
-    Drawn {
-        /// Members.
-        size: usize,
-    },
-    /// One knob, chosen by lot, over all its likely values, the others at an action of the policy; each member
-    /// counts with its probability. For a factored policy.
-    Knob,
-}
-
-/// Values of a knob less probable than this are not tried.
-const LIKELY: f64 = 0.01;
-/// A fan's duty is held so much longer than the other knobs: the heat sink takes minutes to follow.
-const FAN_HOLD: f64 = 4.0;
-
 /// One decision point: what was seen, and what each tried action was worth.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
     /// The normalized observation.
     pub observation: Vec<i16>,
     /// Different actions.
     pub actions: Vec<Action>,
-    /// Probability of each within the group.
-    pub weights: Vec<f64>,
     /// Log-probability of each under the policy that drew them.
     pub log_probabilities: Vec<f64>,
     /// Reward of each.
     pub rewards: Vec<f64>,
+    /// Members that passed the temperature limit.
+    pub violations: usize,
+}
+
+/// Uniform in `low..high`.
+fn uniform(rng: &mut Pcg32, low: f64, high: f64) -> f64 {
+    low + (high - low) * f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
 }
 
 impl Context {
-    /// A board in random surroundings.
+    /// A board in random surroundings: ambient, start temperature, fan and offered load all vary,
+    /// so that the policy meets cold starts, heat waves, dead fans, idling and overload.
     ///
     /// # Panics
     /// When the world's limits are unusable; the profile has been checked before.
     #[must_use]
     pub fn random(world: &World, rng: &mut Pcg32) -> Self {
-        let Surroundings { conditions, load, prompt_tokens, answer_tokens, patience, ends_s } =
-            Surroundings::random(rng);
+        let ambient_c = uniform(rng, 10.0, 48.0);
+        let conditions = Conditions {
+            ambient_c,
+            start_c: uniform(rng, ambient_c, 94.0),
+            seed: u64::from(rng.next_u32()),
+            fan_working: rng.below(2) == 0,
+            floor_scale: uniform(rng, 0.96, 1.04),
+            ..Conditions::default()
+        };
+        // Log-uniform: as many contexts between 0.3 and 1 request per second as between 3 and 10.
+        let rate = libm::exp(uniform(rng, libm::log(0.3), libm::log(10.0)));
         let board = SimulatedBoard::new(&world.profile.plant, conditions);
-        let queue = Queue::with_load(&load, usize::MAX, u64::from(rng.next_u32()));
-        let answers = DrawnLengths::new(prompt_tokens, answer_tokens, u64::from(rng.next_u32()));
-        let terms = Terms::patient(&world.reward, patience, world.limits);
+        let queue = Queue::new(rate, usize::MAX, u64::from(rng.next_u32()));
+        let answers = DrawnLengths::new(world.prompt_tokens, world.answer_tokens, u64::from(rng.next_u32()));
         Self {
             service: Service::new(board, queue, answers),
-            observer: Observer::with_response_limit(terms.reward.response_limit),
+            observer: Observer::default(),
             supervisor: Supervisor::new(world.limits).expect("the limits were checked with the profile"),
-            terms,
-            ends_s,
+            ends_s: uniform(rng, 200.0, 1200.0),
         }
     }
 
@@ -120,78 +117,101 @@ impl Context {
         (telemetry, observation)
     }
 
-    /// Carries out an action once, as far as the supervisor lets it, and books it; of the answers, those to
-    /// requests that came by `until_s`.
-    pub fn act(&mut self, world: &World, telemetry: &Telemetry, action: Action, until_s: f64, account: &mut Account) {
+    /// Carries out an action once, as far as the supervisor lets it, and returns the bill.
+    pub fn act(&mut self, world: &World, telemetry: &Telemetry, action: Action) -> Measurement {
         let actions = &world.profile.actions;
         let slope = self.observer.slope_mk_per_s();
         let decision = self.supervisor.supervise(self.service.now(), telemetry, slope, action, actions);
-        let Some(setting) = actions.setting(decision.applied) else { return };
+        let Some(setting) = actions.setting(decision.applied) else { return Measurement::default() };
         let Ok(turn) = self.service.execute(&decision, &setting);
         self.observer.remember(decision.applied, setting, turn.measurement);
-        account.turn(&self.terms, &setting, &turn.measurement, decision.reason, None);
-        let counted = turn.answered.iter().filter(|(request, _)| request.arrived_s <= until_s);
-        counted.for_each(|(_, response_s)| account.response(&self.terms, *response_s));
+        turn.measurement
     }
 
-    /// Reward of holding `action` for some seconds, from here; the context itself is not changed.
+    /// Reward of holding `action` for the horizon, from here, and whether the temperature limit was passed on the way;
+    /// the context itself is not changed.
     ///
-    /// The action is held on until everybody who came in that time has an answer, or as long again:
-    /// who counted with the wait so far would make slow settings look punctual. What they still wait
-    /// for then, counts. It is settled as the evaluation settles an episode.
+    /// Energy, temperature and quality are settled as one long turn. Lateness is settled turn by
+    /// turn and averaged over the requests, so that one unlucky batch does not decide; who still
+    /// waits at the end counts too, so an action cannot look good by leaving requests behind.
     #[must_use]
-    pub fn value_of(&self, world: &World, telemetry: &Telemetry, action: Action, hold_s: f64) -> f64 {
+    pub fn value_of(&self, world: &World, telemetry: &Telemetry, action: Action) -> (f64, bool) {
+        let setting = world.profile.actions.setting(action).expect("sampled from the action space");
+        let settle = |measurement: &Measurement| {
+            let settled = world.reward.settle(setting, measurement);
+            settled.expect("the simulator measures temperature, and the quality of every depth is known")
+        };
         let mut trial = self.clone();
-        let mut account = Account::default();
-        let now_s = trial.service.now_s();
-        let (until_s, at_most_s) = (now_s + hold_s, now_s + 2.0 * hold_s);
-        trial.act(world, telemetry, action, until_s, &mut account);
-        while trial.is_owed(until_s) && trial.service.now_s() < at_most_s && !trial.service.board().is_off() {
+        let until = trial.service.now_s() + world.horizon_s;
+        let mut whole = trial.act(world, telemetry, action);
+        let mut lateness = Mean::default();
+        lateness.add(settle(&whole).components.response, usize::from(whole.requests));
+        while trial.service.now_s() < until && !trial.service.board().is_off() {
             let (telemetry, _) = trial.observe(world);
-            trial.act(world, &telemetry, action, until_s, &mut account);
+            let turn = trial.act(world, &telemetry, action);
+            lateness.add(settle(&turn).components.response, usize::from(turn.requests));
+            whole = merge(whole, turn);
         }
-        let now_s = trial.service.now_s();
-        for wait_s in trial.service.queue().waits_s(now_s).filter(|wait_s| now_s - wait_s <= until_s) {
-            account.response(&self.terms, wait_s);
-        }
-        account.reward(&self.terms)
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
+        let waited = (trial.service.queue().oldest_wait_s(trial.service.now_s()) * 1e6) as u64;
+        let waiting = Measurement { response: Duration::from_micros(waited), ..whole };
+        lateness.add(settle(&waiting).components.response, trial.service.queue().len());
+        let punctual = Measurement { response: Duration::ZERO, ..whole };
+        let reward = (f64::from(settle(&punctual).total) + lateness.value()) / f64::from(MICRO);
+        (reward, whole.peak_temperature > Some(world.limits.temperature))
     }
 
-    /// The time is not over, or somebody who came in it still waits.
-    fn is_owed(&self, until_s: f64) -> bool {
-        let now_s = self.service.now_s();
-        now_s < until_s
-            || self.service.queue().oldest_wait_s(now_s) >= now_s - until_s && !self.service.queue().is_empty()
-    }
-
-    /// Tries a group of actions.
+    /// Tries a group of actions drawn from the policy.
     pub fn try_group(
         &mut self,
         world: &World,
-        network: &Network,
-        how: Grouping,
+        policy: &Policy<'_>,
+        size: usize,
         rng: &mut Pcg32,
     ) -> (Telemetry, Group) {
         let (telemetry, observation) = self.observe(world);
-        let logits = network.forward(&real_input(&observation)).logits;
-        let heads = Heads::new(&logits, &world.profile.actions);
-        let hold_s = log_uniform(rng, world.hold_s);
-        let ((actions, weights), hold_s) = match how {
-            Grouping::Drawn { size } => {
-                let actions = heads.sample_group(size, rng);
-                let weights = vec![1.0 / actions.len() as f64; actions.len()];
-                ((actions, weights), hold_s)
-            }
-            Grouping::Knob => {
-                // Mostly around what will be done when the policy is frozen, which takes the most probable.
-                let base = if rng.below(4) == 0 { heads.sample(rng) } else { heads.greedy() };
-                let knob = Knob::ALL[rng.below(5) as usize];
-                let longer = if knob == Knob::Fan { FAN_HOLD } else { 1.0 };
-                (heads.knob_group(base, knob, LIKELY), hold_s * longer)
-            }
-        };
+        let heads = policy.heads(&observation, &world.profile.actions);
+        let actions = heads.sample_group(size, rng);
         let log_probabilities = actions.iter().map(|action| heads.log_probability(*action)).collect();
-        let rewards = actions.iter().map(|action| self.value_of(world, &telemetry, *action, hold_s)).collect();
-        (telemetry, Group { observation, actions, weights, log_probabilities, rewards })
+        let tried: Vec<(f64, bool)> = actions.iter().map(|action| self.value_of(world, &telemetry, *action)).collect();
+        let violations = tried.iter().filter(|(_, violated)| *violated).count();
+        let rewards = tried.into_iter().map(|(reward, _)| reward).collect();
+        (telemetry, Group { observation, actions, log_probabilities, rewards, violations })
+    }
+}
+
+/// A weighted mean; 0 without weights.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mean {
+    sum: f64,
+    weight: f64,
+}
+
+impl Mean {
+    fn add(&mut self, value: i32, weight: usize) {
+        self.sum += f64::from(value) * weight as f64;
+        self.weight += weight as f64;
+    }
+
+    fn value(self) -> f64 {
+        if self.weight > 0.0 { self.sum / self.weight } else { 0.0 }
+    }
+}
+
+/// Two turns as one.
+fn merge(first: Measurement, second: Measurement) -> Measurement {
+    let time = |a: Duration, b: Duration| Duration::from_micros(a.micros() + b.micros());
+    Measurement {
+        requests: first.requests.saturating_add(second.requests),
+        prompt_tokens: first.prompt_tokens + second.prompt_tokens,
+        generated_tokens: first.generated_tokens + second.generated_tokens,
+        prefill: time(first.prefill, second.prefill),
+        decode: time(first.decode, second.decode),
+        idle: time(first.idle, second.idle),
+        response: first.response.max(second.response),
+        energy: first.energy.saturating_add(second.energy),
+        active_energy: first.active_energy.saturating_add(second.active_energy),
+        peak_temperature: first.peak_temperature.max(second.peak_temperature),
+        entropy: second.entropy.or(first.entropy),
     }
 }

@@ -1,28 +1,32 @@
-//! The training loop: many contexts side by side, groups, advantages, several epochs of updates.
+//! Training in the simulator: many contexts side by side, groups, advantages, several epochs of updates.
 
-use super::advantage::of_distribution;
-use super::checkpoint::{Checkpoint, VERSION};
+use super::advantage::{group_relative, grpo};
+use super::checkpoint::{Checkpoint, Content, Training};
 use super::heads::Heads;
-use super::layout::real_input;
-use super::loss::{Coefficients, Divergence, Sample, gradient};
+use super::loss::{Coefficients, Divergence};
 use super::network::Network;
-use super::optimizer::Adam;
-use super::rollout::{Context, Group, Grouping, World};
-use crate::env::account::Account;
+use super::rollout::{Context, Group, World};
+use super::update::{Learner, Losses, Member, Passes, Policy};
+use crate::quantize::{FakeQuantizer, FreezeError};
+use controller_core::action::Action;
 use controller_core::reward::Variant;
 use controller_core::rng::Pcg32;
+use serde::{Deserialize, Serialize};
 
 /// How to train.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Plan {
     /// Seed of everything random.
     pub seed: u64,
     /// Rounds of rollouts and updates.
     pub iterations: u32,
+    /// Of these, the last so many are quantization-aware: the policy decides and learns as its image will.
+    pub quantized: u32,
     /// Contexts side by side.
     pub contexts: usize,
-    /// Which actions are tried in each context.
-    pub grouping: Grouping,
+    /// Actions tried in each context.
+    pub group: usize,
     /// Passes over the groups of a round.
     pub epochs: usize,
     /// Parameter updates per pass.
@@ -31,8 +35,7 @@ pub struct Plan {
     pub hidden: Vec<usize>,
     /// Learning rate at the start; it falls linearly to a tenth.
     pub learning_rate: f64,
-    /// Weight of the entropy bonus at the start; it falls linearly to zero at half time. The second half
-    /// teaches the policy as it will be frozen, without chance.
+    /// Weight of the entropy bonus at the start; it falls linearly to zero.
     pub entropy: f64,
     /// Weight of the KL divergence from the policy of the previous round.
     pub kl: f64,
@@ -40,17 +43,23 @@ pub struct Plan {
     pub clip: f64,
     /// Standard deviation of rewards that counts as noise.
     pub noise_floor: f64,
-    /// Threads for rollouts; the result does not depend on it.
+    /// Threads for rollouts; the result does not depend on it, so checkpoints do not hold it.
+    #[serde(skip, default = "two")]
     pub threads: usize,
+}
+
+const fn two() -> usize {
+    2
 }
 
 impl Default for Plan {
     fn default() -> Self {
         Self {
             seed: 1,
-            iterations: 800,
-            contexts: 128,
-            grouping: Grouping::Knob,
+            iterations: 300,
+            quantized: 0,
+            contexts: 64,
+            group: 12,
             epochs: 4,
             minibatches: 4,
             hidden: vec![32, 32],
@@ -58,8 +67,8 @@ impl Default for Plan {
             entropy: 0.03,
             kl: 0.02,
             clip: 0.2,
-            noise_floor: 0.0005,
-            threads: 2,
+            noise_floor: 0.002,
+            threads: two(),
         }
     }
 }
@@ -77,8 +86,14 @@ pub struct Progress {
     pub entropy: f64,
     /// Mean KL divergence from the policy that drew the groups, nats, after the updates.
     pub kl: f64,
-    /// Mean norm of the gradient before clipping.
-    pub gradient_norm: f64,
+    /// Share of the members that passed the temperature limit.
+    pub violations: f64,
+    /// Learning rate of the round.
+    pub learning_rate: f64,
+    /// What the updates did.
+    pub losses: Losses,
+    /// Actions tried so far.
+    pub evaluations: u64,
 }
 
 /// A training in progress.
@@ -86,8 +101,7 @@ pub struct Progress {
 pub struct Trainer {
     world: World,
     plan: Plan,
-    network: Network,
-    optimizer: Adam,
+    learner: Learner,
     lanes: Vec<Lane>,
     rng: Pcg32,
     iteration: u32,
@@ -95,28 +109,71 @@ pub struct Trainer {
     evaluations: u64,
 }
 
+/// Everything of a training that is not in its tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainState {
+    world: World,
+    plan: Plan,
+    rng: Pcg32,
+    iteration: u32,
+    lanes: Vec<Past>,
+}
+
+/// Where a context comes from and what was done in it. Contexts are made of seeds, and the trials of a group happen on
+/// clones, so this is all that it takes to stand in the same context again, bit for bit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Past {
+    /// The random stream before the context was drawn.
+    birth: Pcg32,
+    /// Actions, each with the turns it was held.
+    held: Vec<(Action, u32)>,
+    /// The random stream now.
+    rng: Pcg32,
+}
+
 /// A context with a random stream of its own, so that threads do not matter.
 #[derive(Clone, Debug)]
 struct Lane {
     context: Context,
-    rng: Pcg32,
+    past: Past,
 }
 
 impl Lane {
+    fn new(world: &World, mut rng: Pcg32) -> Self {
+        let birth = rng.clone();
+        Self { context: Context::random(world, &mut rng), past: Past { birth, held: Vec::new(), rng } }
+    }
+
+    /// The context that a past leads to.
+    fn relived(world: &World, past: Past) -> Self {
+        let mut context = Context::random(world, &mut past.birth.clone());
+        for &(action, turns) in &past.held {
+            for _ in 0..turns {
+                let (telemetry, _) = context.observe(world);
+                context.act(world, &telemetry, action);
+            }
+        }
+        Self { context, past }
+    }
+
     /// Tries a group, then moves on with one of its members for a few turns.
-    fn advance(&mut self, world: &World, network: &Network, grouping: Grouping) -> Group {
+    fn advance(&mut self, world: &World, policy: &Policy<'_>, size: usize) -> Group {
         if self.context.is_over() {
-            self.context = Context::random(world, &mut self.rng);
+            *self = Self::new(world, self.past.rng.clone());
         }
-        let (telemetry, group) = self.context.try_group(world, network, grouping, &mut self.rng);
-        let pick = self.rng.below(u32::try_from(group.actions.len()).expect("groups are small")) as usize;
+        let Self { context, past } = self;
+        let (telemetry, group) = context.try_group(world, policy, size, &mut past.rng);
+        let pick = past.rng.below(u32::try_from(group.actions.len()).expect("groups are small")) as usize;
         let action = group.actions[pick];
-        let mut unread = Account::default();
-        self.context.act(world, &telemetry, action, 0.0, &mut unread);
-        for _ in 0..self.rng.below(8) {
-            let (telemetry, _) = self.context.observe(world);
-            self.context.act(world, &telemetry, action, 0.0, &mut unread);
+        context.act(world, &telemetry, action);
+        let more = past.rng.below(8);
+        for _ in 0..more {
+            let (telemetry, _) = context.observe(world);
+            context.act(world, &telemetry, action);
         }
+        past.held.push((action, 1 + more));
         group
     }
 }
@@ -128,126 +185,180 @@ impl Trainer {
         let mut rng = Pcg32::new(plan.seed);
         let logits = world.profile.actions.sizes().iter().sum();
         let network = Network::new(world.layout.len(), &plan.hidden, logits, u64::from(rng.next_u32()));
-        let optimizer = Adam::new(&network);
-        let lane = |_| {
-            let mut own = Pcg32::new(u64::from(rng.next_u32()) << 32 | u64::from(rng.next_u32()));
-            Lane { context: Context::random(&world, &mut own), rng: own }
-        };
-        let lanes = (0..plan.contexts).map(lane).collect();
-        Self { world, plan, network, optimizer, lanes, rng, iteration: 0, updates: 0, evaluations: 0 }
+        Self::start(world, plan, network, rng)
+    }
+
+    /// Starts a training from the policy of a checkpoint, with fresh moments. Its inputs and knobs take the place of the
+    /// world's.
+    #[must_use]
+    pub fn from_policy(world: World, plan: Plan, policy: Checkpoint) -> Self {
+        let mut rng = Pcg32::new(plan.seed);
+        rng.next_u32();
+        let world = World { layout: policy.content.observation, ..world };
+        Self::start(world, plan, policy.network, rng)
+    }
+
+    fn start(world: World, plan: Plan, network: Network, mut rng: Pcg32) -> Self {
+        let mut lane = |_| Lane::new(&world, Pcg32::new(u64::from(rng.next_u32()) << 32 | u64::from(rng.next_u32())));
+        let lanes = (0..plan.contexts).map(&mut lane).collect();
+        Self { world, plan, learner: Learner::new(network), lanes, rng, iteration: 0, updates: 0, evaluations: 0 }
+    }
+
+    /// Goes on where a checkpoint was written; `None` when it is no checkpoint of such a training.
+    #[must_use]
+    pub fn resume(checkpoint: Checkpoint) -> Option<Self> {
+        let Checkpoint { content, network, optimizer, .. } = checkpoint;
+        let Some(Training::Pretrain(state)) = content.training else { return None };
+        let PretrainState { world, plan, rng, iteration, lanes } = *state;
+        let quantizer = content.activation_peaks.map(FakeQuantizer::with_peaks);
+        let lanes = lanes.into_iter().map(|past| Lane::relived(&world, past)).collect();
+        let learner = Learner { network, optimizer, quantizer };
+        let (updates, evaluations) = (content.updates, content.evaluations);
+        Some(Self { world, plan, learner, lanes, rng, iteration, updates, evaluations })
+    }
+
+    /// How the training goes.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Changes the number of threads, which does not change the result.
+    pub const fn set_threads(&mut self, threads: usize) {
+        self.plan.threads = threads;
+    }
+
+    /// Rounds done.
+    #[must_use]
+    pub const fn iteration(&self) -> u32 {
+        self.iteration
+    }
+
+    /// All rounds of the plan are done.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        self.iteration >= self.plan.iterations
     }
 
     /// One round: rollouts, advantages, updates.
-    pub fn iterate(&mut self) -> Progress {
-        let groups = self.rollouts();
+    pub fn iterate(&mut self) -> Result<Progress, FreezeError> {
+        let groups = self.rollouts()?;
+        self.calibrate(&groups);
         self.evaluations += groups.iter().map(|group| group.actions.len() as u64).sum::<u64>();
-        let samples = Self::samples(&groups, self.plan.noise_floor);
-        let references: Vec<Heads> = groups.iter().map(|group| self.heads(&group.observation)).collect();
-        let gradient_norm = self.update(&groups, &samples, &references);
+        let members = Self::members(&groups, self.plan.noise_floor);
+        let references = self.heads(&groups)?;
+        let passes = self.passes();
+        let actions = &self.world.profile.actions;
+        let losses = self.learner.update(actions, &groups, &references, &members, &passes, &mut self.rng)?;
+        self.updates += losses.updates;
         self.iteration += 1;
         let count = groups.len() as f64;
-        let after: Vec<Heads> = groups.iter().map(|group| self.heads(&group.observation)).collect();
-        let members: Vec<f64> = groups.iter().flat_map(|group| group.rewards.iter().copied()).collect();
+        let after = self.heads(&groups)?;
+        let rewards: Vec<f64> = groups.iter().flat_map(|group| group.rewards.iter().copied()).collect();
+        let mean = |sum: f64| sum / rewards.len().max(1) as f64;
         let best = |group: &Group| group.rewards.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        Progress {
+        Ok(Progress {
             iteration: self.iteration,
-            mean_reward: members.iter().sum::<f64>() / members.len().max(1) as f64,
+            mean_reward: mean(rewards.iter().sum()),
             best_reward: groups.iter().map(best).sum::<f64>() / count,
             entropy: after.iter().map(Heads::entropy).sum::<f64>() / count,
             kl: after.iter().zip(&references).map(|(new, old)| new.kl(old)).sum::<f64>() / count,
-            gradient_norm,
-        }
-    }
-
-    fn heads(&self, observation: &[i16]) -> Heads {
-        Heads::new(&self.network.forward(&real_input(observation)).logits, &self.world.profile.actions)
-    }
-
-    /// One group per lane, in the order of the lanes whatever the number of threads.
-    fn rollouts(&mut self) -> Vec<Group> {
-        let (world, network, grouping) = (&self.world, &self.network, self.plan.grouping);
-        let share = self.lanes.len().div_ceil(self.plan.threads.max(1));
-        std::thread::scope(|scope| {
-            let work = |lanes: &mut [Lane]| -> Vec<Group> {
-                lanes.iter_mut().map(|lane| lane.advance(world, network, grouping)).collect()
-            };
-            let threads: Vec<_> = self.lanes.chunks_mut(share).map(|lanes| scope.spawn(move || work(lanes))).collect();
-            threads.into_iter().flat_map(|thread| thread.join().expect("rollouts do not panic")).collect()
+            violations: mean(groups.iter().map(|group| group.violations).sum::<usize>() as f64),
+            learning_rate: passes.learning_rate,
+            losses,
+            evaluations: self.evaluations,
         })
     }
 
-    /// Pairs of group and member with their advantage.
-    fn samples(groups: &[Group], noise_floor: f64) -> Vec<(usize, usize, f64)> {
-        let mut samples = Vec::new();
-        for (number, group) in groups.iter().enumerate() {
-            let advantages = of_distribution(&group.rewards, &group.weights, noise_floor);
-            samples.extend(advantages.into_iter().enumerate().map(|(member, a)| (number, member, a)));
-        }
-        samples
+    /// The policy at the observation of every group.
+    fn heads(&self, groups: &[Group]) -> Result<Vec<Heads>, FreezeError> {
+        let policy = self.learner.policy()?;
+        Ok(groups.iter().map(|group| policy.heads(&group.observation, &self.world.profile.actions)).collect())
     }
 
-    fn update(&mut self, groups: &[Group], samples: &[(usize, usize, f64)], references: &[Heads]) -> f64 {
-        let left = 1.0 - f64::from(self.iteration) / f64::from(self.plan.iterations.max(1));
-        let learning_rate = self.plan.learning_rate * (0.1 + 0.9 * left.max(0.0));
-        let coefficients = Coefficients {
-            clip: self.plan.clip,
-            kl: self.plan.kl,
-            divergence: Divergence::Exact,
-            entropy: self.plan.entropy * (2.0 * left - 1.0).max(0.0),
-            log_shift: 0.0,
-        };
-        let mut order = samples.to_vec();
-        let size = order.len().div_ceil(self.plan.minibatches.max(1)).max(1);
-        let mut norms = Vec::new();
-        for _ in 0..self.plan.epochs {
-            shuffle(&mut order, &mut self.rng);
-            for batch in order.chunks(size) {
-                let mut sum = self.network.zeros_like();
-                for &(number, member, advantage) in batch {
-                    let group = &groups[number];
-                    let activations = self.network.forward(&real_input(&group.observation));
-                    let heads = Heads::new(&activations.logits, &self.world.profile.actions);
-                    let sample = Sample {
-                        choices: &heads.choices(group.actions[member]),
-                        old_log_probability: group.log_probabilities[member],
-                        advantage,
-                        reference: references[number].categoricals(),
-                    };
-                    let mut logit_gradient = gradient(heads.categoricals(), &sample, coefficients);
-                    for g in &mut logit_gradient {
-                        *g /= batch.len() as f64;
-                    }
-                    self.network.backward(&activations, &logit_gradient, &mut sum);
-                }
-                norms.push(self.optimizer.step(&mut self.network, &sum, learning_rate));
-                self.updates += 1;
-            }
+    /// From the round on where training becomes quantization-aware, scales follow what the policy meets.
+    fn calibrate(&mut self, groups: &[Group]) {
+        if self.iteration + self.plan.quantized < self.plan.iterations {
+            return;
         }
-        norms.iter().sum::<f64>() / norms.len().max(1) as f64
+        let observations: Vec<Vec<i16>> = groups.iter().map(|group| group.observation.clone()).collect();
+        let Learner { network, quantizer, .. } = &mut self.learner;
+        match quantizer {
+            None => *quantizer = Some(FakeQuantizer::new(network, &observations)),
+            Some(quantizer) => quantizer.watch(network, &observations),
+        }
+    }
+
+    /// One group per lane, in the order of the lanes whatever the number of threads.
+    fn rollouts(&mut self) -> Result<Vec<Group>, FreezeError> {
+        let (world, policy, size) = (&self.world, &self.learner.policy()?, self.plan.group);
+        let share = self.lanes.len().div_ceil(self.plan.threads.max(1));
+        Ok(std::thread::scope(|scope| {
+            let work = |lanes: &mut [Lane]| -> Vec<Group> {
+                lanes.iter_mut().map(|lane| lane.advance(world, policy, size)).collect()
+            };
+            let threads: Vec<_> = self.lanes.chunks_mut(share).map(|lanes| scope.spawn(move || work(lanes))).collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("rollouts do not panic")).collect()
+        }))
+    }
+
+    /// All members with their advantages.
+    fn members(groups: &[Group], noise_floor: f64) -> Vec<Member> {
+        let of_group = |(group, tried): (usize, &Group)| {
+            // A policy so narrow that it draws one action only has nothing to compare it with; its
+            // group still counts for divergence and entropy.
+            let advantages =
+                group_relative(&tried.rewards, grpo(noise_floor)).unwrap_or_else(|_| vec![0.0; tried.rewards.len()]);
+            advantages.into_iter().enumerate().map(move |(index, advantage)| Member { group, index, advantage })
+        };
+        groups.iter().enumerate().flat_map(of_group).collect()
+    }
+
+    /// How this round learns.
+    fn passes(&self) -> Passes {
+        let Plan { iterations, epochs, minibatches, learning_rate, entropy, kl, clip, .. } = self.plan;
+        let left = 1.0 - f64::from(self.iteration) / f64::from(iterations.max(1));
+        Passes {
+            epochs,
+            minibatches,
+            learning_rate: learning_rate * (0.1 + 0.9 * left.max(0.0)),
+            coefficients: Coefficients {
+                clip,
+                kl,
+                divergence: Divergence::Exact,
+                entropy: entropy * left.max(0.0),
+                log_shift: 0.0,
+            },
+        }
     }
 
     /// What the training has come to.
     #[must_use]
     pub fn checkpoint(&self) -> Checkpoint {
+        let state = PretrainState {
+            world: self.world.clone(),
+            plan: self.plan.clone(),
+            rng: self.rng.clone(),
+            iteration: self.iteration,
+            lanes: self.lanes.iter().map(|lane| lane.past.clone()).collect(),
+        };
+        let Learner { network, optimizer, quantizer } = self.learner.clone();
         Checkpoint {
-            version: VERSION,
-            observation: self.world.layout.clone(),
-            actions: self.world.profile.actions.clone(),
-            reward: Variant::Service,
-            environment: format!("plant {}", self.world.profile.plant.name),
-            seed: self.plan.seed,
-            updates: self.updates,
-            evaluations: self.evaluations,
-            network: self.network.clone(),
-            optimizer: self.optimizer.clone(),
+            content: Content {
+                observation: self.world.layout.clone(),
+                actions: self.world.profile.actions.clone(),
+                reward: Variant::Service,
+                environment: format!("plant {}", self.world.profile.plant.name),
+                seed: self.plan.seed,
+                updates: self.updates,
+                evaluations: self.evaluations,
+                optimizer_steps: optimizer.steps,
+                activation_peaks: quantizer.map(|quantizer| quantizer.peaks().to_vec()),
+                training: Some(Training::Pretrain(Box::new(state))),
+            },
+            network,
+            optimizer,
+            reference: None,
         }
-    }
-}
-
-/// Fisher-Yates.
-fn shuffle<T>(items: &mut [T], rng: &mut Pcg32) {
-    for last in (1..items.len()).rev() {
-        let other = rng.below(u32::try_from(last + 1).expect("batches are small")) as usize;
-        items.swap(last, other);
     }
 }

@@ -14,10 +14,9 @@
 //! headroom saturates here; the prototype's went on.
 
 use super::torch::{Tensor, TorchError, read_file};
-use crate::grpo::checkpoint::{Checkpoint, VERSION};
+use crate::grpo::checkpoint::{Checkpoint, Content};
 use crate::grpo::layout::INPUT_BITS;
 use crate::grpo::network::{Layer, Network};
-use crate::grpo::optimizer::Adam;
 use controller_core::action::ActionSpace;
 use controller_core::observation::{Feature, FeatureRange, ONE};
 use controller_core::policy::Header;
@@ -230,8 +229,7 @@ impl Prototype {
         if let Some(first) = network.layers.first_mut() {
             fold(first, &self.form.inputs);
         }
-        Checkpoint {
-            version: VERSION,
+        let content = Content {
             observation: self.form.inputs.iter().map(|input| input.range).collect(),
             actions: self.form.actions.clone(),
             reward: self.form.reward,
@@ -239,9 +237,11 @@ impl Prototype {
             seed: 0,
             updates: 0,
             evaluations: 0,
-            optimizer: Adam::new(&network),
-            network,
-        }
+            optimizer_steps: 0,
+            activation_peaks: None,
+            training: None,
+        };
+        Checkpoint::untrained(content, network)
     }
 }
 

@@ -65,9 +65,9 @@ impl Learner {
             // A group of one has nothing to compare itself with.
             let Ok(advantages) = group_relative(rewards, grpo(NOISE_FLOOR)) else { return };
             for _ in 0..EPOCHS {
-                let activations = self.network.forward(&group.input);
-                let heads = Heads::new(&activations.logits, &self.actions);
-                let mut sum = vec![0.0; activations.logits.len()];
+                let batch = self.network.forward_batch(&[group.input.to_vec()], None);
+                let heads = Heads::new(&batch.logits, &self.actions);
+                let mut sum = vec![0.0; batch.logits.len()];
                 for (action, advantage) in group.actions.iter().zip(&advantages) {
                     let sample = Sample {
                         choices: &heads.choices(*action),
@@ -79,7 +79,7 @@ impl Learner {
                     sum.iter_mut().zip(of_member).for_each(|(sum, part)| *sum += part / group.actions.len() as f64);
                 }
                 let mut of_network = self.network.zeros_like();
-                self.network.backward(&activations, &sum, &mut of_network);
+                self.network.backward_batch(&batch, &sum, &mut of_network);
                 self.optimizer.step(&mut self.network, &of_network, LEARNING_RATE);
             }
         });

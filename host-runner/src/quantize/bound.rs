@@ -11,7 +11,7 @@
 //!
 //! A choice whose lead over every rival exceeds the bound of that pair cannot change.
 
-use super::{FreezeError, IntegerLayer, quantize};
+use super::{FreezeError, IntegerLayer, peaks, quantize};
 use crate::grpo::checkpoint::Checkpoint;
 use crate::grpo::heads::is_joint;
 use crate::grpo::layout::INPUT_BITS;
@@ -46,9 +46,9 @@ pub struct Choice {
 impl ErrorBound {
     /// For the image that [`super::freeze`] makes of the same checkpoint and observations.
     pub fn new(checkpoint: &Checkpoint, observations: &[Vec<i16>]) -> Result<Self, FreezeError> {
-        let (layers, _) = quantize(&checkpoint.network, observations)?;
+        let (layers, _) = quantize(&checkpoint.network, &peaks(checkpoint, observations))?;
         let logits = layers.last().map_or(0, |layer| layer.biases.len());
-        let heads = if is_joint(logits, &checkpoint.actions) == Some(true) {
+        let heads = if is_joint(logits, &checkpoint.content.actions) == Some(true) {
             std::iter::once(0..logits).collect()
         } else {
             let mut end = 0;
@@ -56,7 +56,7 @@ impl ErrorBound {
                 end += size;
                 end - size..end
             };
-            checkpoint.actions.sizes().into_iter().map(&mut next).collect()
+            checkpoint.content.actions.sizes().into_iter().map(&mut next).collect()
         };
         Ok(Self { network: checkpoint.network.clone(), layers, heads })
     }
@@ -156,10 +156,13 @@ mod tests {
                 let mut exact = real_input(&observation);
                 exact[0] += 0.4 / 8192.0;
                 let (logits, trained) = (real_logits(&policy, &observation), checkpoint.network.forward(&exact).logits);
-                let (choices, heads) = (bound.choices(&exact, &observation), Heads::new(&trained, &checkpoint.actions));
+                let (choices, heads) =
+                    (bound.choices(&exact, &observation), Heads::new(&trained, &checkpoint.content.actions));
                 let action = policy.decide(&observation);
                 let mut start = 0;
-                for ((knob, choice), size) in Knob::ALL.into_iter().zip(&choices).zip(checkpoint.actions.sizes()) {
+                for ((knob, choice), size) in
+                    Knob::ALL.into_iter().zip(&choices).zip(checkpoint.content.actions.sizes())
+                {
                     assert_eq!(choice.index, usize::from(heads.greedy().get(knob)));
                     let best = start + choice.index;
                     for rival in (start..start + size).filter(|rival| *rival != best) {

@@ -6,14 +6,19 @@
 //! from zero, here; the requantization inside the policy rounds halves up.
 
 mod bound;
+mod fake;
+mod thaw;
 
 pub use bound::{Choice, ErrorBound};
+pub use fake::FakeQuantizer;
+pub use thaw::{ThawError, thaw};
 
 use crate::grpo::categorical::Categorical;
 use crate::grpo::checkpoint::Checkpoint;
 use crate::grpo::heads::{Heads as Distribution, is_joint};
 use crate::grpo::layout::{INPUT_BITS, real_input};
 use crate::grpo::network::{Layer, Network};
+use crate::grpo::update::Policy as Trained;
 use controller_core::action::{KNOBS, Knob};
 use controller_core::observation::ONE;
 use controller_core::policy::{
@@ -110,7 +115,7 @@ pub fn freeze(
     if checkpoint.network.parameters().any(|p| !p.is_finite()) {
         return Err(FreezeError::NotFinite);
     }
-    let (layers, logit_bits) = quantize(&checkpoint.network, observations)?;
+    let (layers, logit_bits) = quantize(&checkpoint.network, &peaks(checkpoint, observations))?;
     let goldens: Vec<&[i16]> = spread(observations, GOLDENS);
     let header = header(checkpoint, name, &layers, logit_bits, goldens.len())?;
     let values: Vec<LayerValues<'_>> =
@@ -128,8 +133,13 @@ fn spread(observations: &[Vec<i16>], count: usize) -> Vec<&[i16]> {
     observations.iter().step_by(step).map(Vec::as_slice).collect()
 }
 
-fn quantize(network: &Network, observations: &[Vec<i16>]) -> Result<(Vec<IntegerLayer>, u8), FreezeError> {
-    let peaks = activation_peaks(network, observations);
+/// The peaks that a policy was trained with, or those over the observations.
+fn peaks(checkpoint: &Checkpoint, observations: &[Vec<i16>]) -> Vec<f64> {
+    let trained = checkpoint.content.activation_peaks.clone();
+    trained.unwrap_or_else(|| activation_peaks(&checkpoint.network, observations))
+}
+
+fn quantize(network: &Network, peaks: &[f64]) -> Result<(Vec<IntegerLayer>, u8), FreezeError> {
     let last = network.layers.len() - 1;
     let mut input_bits = INPUT_BITS;
     let mut layers = Vec::with_capacity(network.layers.len());
@@ -208,10 +218,10 @@ fn header(
     goldens: usize,
 ) -> Result<Header, FreezeError> {
     let logits = layers.last().map_or(0, |layer| layer.biases.len());
-    let joint = is_joint(logits, &checkpoint.actions).ok_or_else(|| FreezeError::Logits {
+    let joint = is_joint(logits, &checkpoint.content.actions).ok_or_else(|| FreezeError::Logits {
         logits,
-        factored: checkpoint.actions.sizes().iter().sum(),
-        joint: checkpoint.actions.count(),
+        factored: checkpoint.content.actions.sizes().iter().sum(),
+        joint: checkpoint.content.actions.count(),
     })?;
     let hidden = layers.iter().take(layers.len() - 1).map(|layer| {
         let units = u16::try_from(layer.biases.len()).map_err(|_| FreezeError::HeaderField("the width of a layer"))?;
@@ -220,25 +230,34 @@ fn header(
     let hidden: Vec<LayerShape> = hidden.collect::<Result<_, FreezeError>>()?;
     Ok(Header {
         name: name.try_into().map_err(|_| FreezeError::HeaderField("the name"))?,
-        observation: heapless::Vec::from_slice(&checkpoint.observation)
+        observation: heapless::Vec::from_slice(&checkpoint.content.observation)
             .map_err(|_| FreezeError::HeaderField("the observation"))?,
-        actions: checkpoint.actions.clone(),
+        actions: checkpoint.content.actions.clone(),
         hidden: heapless::Vec::from_slice(&hidden).map_err(|_| FreezeError::HeaderField("the list of layers"))?,
         heads: if joint { Heads::Joint } else { Heads::Factored },
         logit_bits,
-        reward: checkpoint.reward,
+        reward: checkpoint.content.reward,
         provenance: Provenance {
             method: "grpo".try_into().map_err(|_| FreezeError::HeaderField("the method"))?,
             environment: checkpoint
+                .content
                 .environment
                 .as_str()
                 .try_into()
                 .map_err(|_| FreezeError::HeaderField("the environment"))?,
-            seed: checkpoint.seed,
-            updates: checkpoint.updates,
+            seed: checkpoint.content.seed,
+            updates: checkpoint.content.updates,
         },
         goldens: u16::try_from(goldens).map_err(|_| FreezeError::HeaderField("the number of goldens"))?,
     })
+}
+
+/// The policy as it decided in training: rounded where training was quantization-aware.
+pub fn trained_policy(checkpoint: &Checkpoint) -> Result<Trained<'_>, FreezeError> {
+    match &checkpoint.content.activation_peaks {
+        None => Ok(Trained::of(&checkpoint.network)),
+        Some(peaks) => FakeQuantizer::with_peaks(peaks.clone()).round(&checkpoint.network),
+    }
 }
 
 fn compare(
@@ -248,14 +267,14 @@ fn compare(
     layers: &[IntegerLayer],
 ) -> Result<Fidelity, FreezeError> {
     let policy = Policy::new(PolicyImage::new_checked(bytes)?)?;
+    let as_trained = trained_policy(checkpoint)?;
     let mut same_action = 0usize;
     let mut same_choice = [0usize; KNOBS];
     let mut worst_loss = 0.0f64;
     let mut distances = Vec::with_capacity(observations.len());
     for observation in observations {
-        let logits = checkpoint.network.forward(&real_input(observation)).logits;
-        let trained = Distribution::new(&logits, &checkpoint.actions);
-        let frozen = Distribution::new(&real_logits(&policy, observation), &checkpoint.actions);
+        let trained = as_trained.heads(observation, &checkpoint.content.actions);
+        let frozen = Distribution::new(&real_logits(&policy, observation), &checkpoint.content.actions);
         let (expected, found) = (trained.greedy(), policy.decide(observation));
         same_action += usize::from(expected == found);
         for (count, knob) in same_choice.iter_mut().zip(Knob::ALL) {
@@ -263,7 +282,7 @@ fn compare(
         }
         let choices = trained.choices(expected).into_iter().zip(trained.choices(found));
         for (head, (wanted, taken)) in trained.categoricals().iter().zip(choices) {
-            let probability = |index: usize| libm::exp(head.log_probabilities()[index]);
+            let probability = |index: usize| head.probabilities()[index];
             worst_loss = worst_loss.max(probability(wanted) - probability(taken));
         }
         let pairs = trained.categoricals().iter().zip(frozen.categoricals());
@@ -313,7 +332,7 @@ fn saturated_share(layers: &[IntegerLayer], observations: &[Vec<i16>]) -> f64 {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::grpo::optimizer::Adam;
+    use crate::grpo::checkpoint::Content;
     use controller_core::action::ActionSpace;
     use controller_core::observation::{Feature, FeatureRange};
     use controller_core::reward::Variant;
@@ -335,8 +354,7 @@ pub(crate) mod tests {
         let mut rng = Pcg32::new(seed + 1);
         // A peaked policy: large last-layer weights, some biases.
         network.parameters_mut().for_each(|p| *p = *p * 3.0 + (f64::from(rng.below(1000)) - 500.0) * 2e-3);
-        Checkpoint {
-            version: crate::grpo::checkpoint::VERSION,
+        let content = Content {
             observation,
             actions,
             reward: Variant::Service,
@@ -344,9 +362,11 @@ pub(crate) mod tests {
             seed,
             updates: 0,
             evaluations: 0,
-            optimizer: Adam::new(&network),
-            network,
-        }
+            optimizer_steps: 0,
+            activation_peaks: None,
+            training: None,
+        };
+        Checkpoint::untrained(content, network)
     }
 
     pub(crate) fn observations(count: usize, seed: u64) -> Vec<Vec<i16>> {

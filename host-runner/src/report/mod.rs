@@ -1,5 +1,6 @@
-//! Tables and figures for people. Nothing here is ever read back as data.
+//! Tables, figures and logs of what a command did.
 
+pub mod csv_log;
 pub mod figure;
 pub mod manifest;
 pub mod sheet;

@@ -11,11 +11,13 @@ use crate::eval::closed_loop::bench::Setup;
 use crate::eval::closed_loop::compare::Verdict;
 use crate::eval::closed_loop::scenario::Scenario;
 use crate::eval::closed_loop::suite::{Entry, Plan, Played, Player, play};
+use crate::import::prototype::Prototype;
 use crate::input_file;
 use crate::report::figure::{Figure, Line, Panel};
 use crate::report::manifest::Manifest;
 use crate::report::table::Table;
 use crate::run::choice::{Choice, ChoiceError, all};
+use anyhow::Context as _;
 use clap::ValueEnum as _;
 use controller_core::action::Knob;
 use controller_core::reward::service::Service;
@@ -50,10 +52,16 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let policy = options.policy.clone();
     let image = input_file::read(&policy).map_err(|source| ChoiceError::Read { path: policy.clone(), source })?;
     let players = players(options, &profile, &image)?;
+    let prototype = options.prototype.as_deref().map(|path| -> anyhow::Result<_> {
+        let prototype = Prototype::read(path).with_context(|| format!("cannot import {}", path.display()))?;
+        Ok(prototype.checkpoint())
+    });
+    let prototype = prototype.transpose()?;
     let figure = options.out.join("closed-loop.png");
     drop(AtomicFile::create(&figure)?);
-    Manifest::of("eval closed-loop", options.seed, &[&options.board, &options.depths, &policy])?
-        .write(&options.out.join("closed-loop.manifest.json"))?;
+    let mut inputs = vec![options.board.as_path(), &options.depths, &policy];
+    inputs.extend(options.prototype.as_deref());
+    Manifest::of("eval closed-loop", options.seed, &inputs)?.write(&options.out.join("closed-loop.manifest.json"))?;
 
     let started = Instant::now();
     let scenarios = if options.scenario.is_empty() { Scenario::value_variants() } else { &options.scenario[..] };
@@ -63,6 +71,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         oracle_seeds: options.oracle_seeds,
         threads: options.threads,
         policy: (policy, image),
+        prototype,
     };
     let episodes = (players.len() as u64 - 1) * options.seeds + options.oracle_seeds;
     let bar = ProgressBar::new(episodes * scenarios.len() as u64);
@@ -100,6 +109,7 @@ fn players(options: &Arguments, profile: &BoardProfile, image: &[u8]) -> anyhow:
         choice.build(&profile.actions, &options.policy, image)?;
     }
     let mut players: Vec<Player> = choices.into_iter().map(Player::Governor).collect();
+    players.extend(options.prototype.is_some().then_some(Player::Prototype));
     players.extend([Player::BestStatic, Player::Oracle]);
     Ok(players)
 }

@@ -20,7 +20,9 @@ Examples:
   energyllm eval --suite closed-loop --governor learned --governor fixed:4,2,32,12
   energyllm eval --suite fan-off
   energyllm eval --suite fan-off --governor learned --bare max --requests 350 --fan-off-at 50
-  energyllm eval --suite prototype --log online_training.csv")]
+
+  energyllm eval --suite closed-loop --prototype grpo_model_FINAL.pth
+  energyllm eval --suite prototype --log online_training.csv --prototype grpo_model_FINAL.pth")]
 pub struct Arguments {
     /// What to compare on.
     #[arg(long)]
@@ -28,6 +30,10 @@ pub struct Arguments {
     /// Suite prototype: a training log with the published columns.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
+    /// A checkpoint (.pth) of the published prototype, as one more policy: closed-loop `prototype`, on the nearest settings of
+    /// the board; prototype `prototype-policy`.
+    #[arg(long, value_name = "FILE")]
+    prototype: Option<PathBuf>,
     /// Suite closed-loop: only these scenarios; give it again for more.
     #[arg(long, value_enum)]
     scenario: Vec<Scenario>,

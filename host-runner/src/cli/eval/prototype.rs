@@ -8,7 +8,8 @@ use crate::env::profile::BoardProfile;
 use crate::eval::prototype::learner::{Plan, train};
 use crate::eval::prototype::log::TrainingLog;
 use crate::eval::prototype::table::Table;
-use crate::eval::prototype::{Score, scores};
+use crate::eval::prototype::{Score, imported_score, scores};
+use crate::import::prototype::{Form, Prototype};
 use crate::report::figure::{Figure, Line, Panel};
 use crate::report::manifest::Manifest;
 use crate::report::table;
@@ -16,6 +17,7 @@ use crate::verify::plant;
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use std::path::Path;
 use std::time::Instant;
 
 /// Ours may stay this far below the oracle: what 0.925 is against 0.932 on the published training log.
@@ -26,13 +28,15 @@ const WINDOW: usize = 20;
 pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let path = options.log.as_deref().context("--suite prototype needs a training log; name one with --log FILE")?;
     let profile = BoardProfile::read(&options.board)?.plant;
+    let imported = options.prototype.as_deref().map(read_prototype).transpose()?;
     let log = TrainingLog::read(path)?;
     let session = plant::verify_file(path, &profile, &plant::Options::default())
         .with_context(|| format!("cannot fit the session of {}", path.display()))?;
     let file = options.out.join("prototype.png");
     drop(AtomicFile::create(&file)?);
-    Manifest::of("eval prototype", options.seed, &[path, &options.board])?
-        .write(&options.out.join("prototype.manifest.json"))?;
+    let mut inputs = vec![path, options.board.as_path()];
+    inputs.extend(options.prototype.as_deref());
+    Manifest::of("eval prototype", options.seed, &inputs)?.write(&options.out.join("prototype.manifest.json"))?;
 
     let started = Instant::now();
     let plan = Plan { seed: options.seed, ..Plan::default() };
@@ -41,9 +45,12 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     // Ours learns on the profile as it is, not on the session of the log.
     let ours = train(&Table::new(&profile, 1.0, log.rule()), &plan, || bar.inc(1));
     bar.finish_and_clear();
-    let results = scores(&log, &Table::new(&profile, session.floor_scale, log.rule()), &ours);
+    let table = Table::new(&profile, session.floor_scale, log.rule());
+    let mut results = scores(&log, &table, &ours);
+    results.extend(imported.map(|prototype| imported_score(&log, &table, &prototype)));
     let of = |name: &str| results.iter().find(|score| score.policy == name).map_or(f64::NAN, |score| score.mean_reward);
-    let rivals = ["prototype", "fixed", "max", "two-rule"].map(of);
+    let rivals = results.iter().filter(|score| score.policy != "oracle" && score.policy != "random");
+    let rivals: Vec<f64> = rivals.map(|score| score.mean_reward).collect();
     let pass = of("ours") >= of("oracle") - BELOW_ORACLE && rivals.iter().all(|rival| of("ours") >= *rival);
     draw(&results, &log).draw(&file)?;
 
@@ -65,6 +72,17 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         }
     }
     Ok(if pass { Outcome::Passed } else { Outcome::Failed })
+}
+
+/// A policy whose actions the suite knows.
+fn read_prototype(path: &Path) -> anyhow::Result<Prototype> {
+    let prototype = Prototype::read(path).with_context(|| format!("cannot import {}", path.display()))?;
+    anyhow::ensure!(
+        prototype.form == Form::training_logs(),
+        "{} chooses depths, of which a training log says nothing; give a policy with 4 inputs and 3872 actions",
+        path.display()
+    );
+    Ok(prototype)
 }
 
 fn draw(results: &[Score], log: &TrainingLog) -> Figure {

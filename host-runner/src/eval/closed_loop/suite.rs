@@ -5,6 +5,9 @@ use super::compare::{Interval, Verdict};
 use super::scenario::Scenario;
 use super::{best_static, oracle};
 use crate::env::account::Account;
+use crate::grpo::checkpoint::Checkpoint;
+use crate::grpo::governor::Trained;
+use crate::grpo::update::Policy;
 use crate::run::choice::Choice;
 use anyhow::Context as _;
 use controller_core::action::Action;
@@ -17,6 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub enum Player {
     /// A governor by name.
     Governor(Choice),
+    /// A policy of the published prototype, on the nearest settings of this board.
+    Prototype,
     /// The best static setting in hindsight.
     BestStatic,
     /// The per-state oracle.
@@ -27,6 +32,7 @@ impl std::fmt::Display for Player {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Governor(choice) => choice.fmt(f),
+            Self::Prototype => f.write_str("prototype"),
             Self::BestStatic => f.write_str("best-static"),
             Self::Oracle => f.write_str("oracle"),
         }
@@ -46,6 +52,8 @@ pub struct Plan {
     pub threads: usize,
     /// The policy image's place and bytes.
     pub policy: (PathBuf, Vec<u8>),
+    /// The policy of [`Player::Prototype`].
+    pub prototype: Option<Checkpoint>,
 }
 
 /// One player's episodes of a scenario.
@@ -156,6 +164,12 @@ fn episode(setup: &Setup, player: &Player, best: Action, plan: &Plan, seed: u64)
     match player {
         Player::Oracle => Ok(oracle::play(setup, best, seed)?),
         Player::BestStatic => Ok(Bench::new(setup, Fixed(best), seed)?.run(setup.terms())),
+        Player::Prototype => {
+            let policy = plan.prototype.as_ref().context("the prototype plays only where its policy is given")?;
+            let content = &policy.content;
+            let governor = Trained::new(Policy::of(&policy.network), &content.observation, &content.actions);
+            Ok(Bench::new(setup, governor, seed)?.run(setup.terms()))
+        }
         Player::Governor(choice) => {
             let governor = choice.build(setup.actions(), &plan.policy.0, &plan.policy.1);
             let governor = governor.with_context(|| format!("cannot make the governor {choice}"))?;

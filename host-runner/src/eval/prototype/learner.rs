@@ -123,9 +123,9 @@ fn sum_of_gradients(network: &Network, groups: &[Group], actions: &ActionSpace, 
     let members: usize = groups.iter().map(|group| group.actions.len()).sum();
     let mut sum = network.zeros_like();
     for group in groups {
-        let activations = network.forward(&group.input);
-        let heads = Heads::new(&activations.logits, actions);
-        let mut of_group = vec![0.0; activations.logits.len()];
+        let batch = network.forward_batch(&[group.input.to_vec()], None);
+        let heads = Heads::new(&batch.logits, actions);
+        let mut of_group = vec![0.0; batch.logits.len()];
         let tried = group.actions.iter().zip(&group.log_probabilities).zip(&group.advantages);
         for ((action, old_log_probability), advantage) in tried {
             let sample = Sample {
@@ -137,7 +137,7 @@ fn sum_of_gradients(network: &Network, groups: &[Group], actions: &ActionSpace, 
             let of_member = gradient(heads.categoricals(), &sample, coefficients);
             of_group.iter_mut().zip(of_member).for_each(|(sum, part)| *sum += part / members as f64);
         }
-        network.backward(&activations, &of_group, &mut sum);
+        network.backward_batch(&batch, &of_group, &mut sum);
     }
     sum
 }

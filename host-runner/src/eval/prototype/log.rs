@@ -29,21 +29,31 @@ impl Row {
         [temperature_c, reward, throughput_min, throughput_max].into_iter().chain(ranges).all(f64::is_finite)
     }
 
-    /// The reward `step` with the ranges of this row and the published limits and weights.
+    /// The reward `step` with the ranges of this row.
     fn rule(&self) -> Step<f64> {
-        Step {
-            published: Published {
-                throughput: Range { low: self.throughput_min, high: self.throughput_max },
-                edp_efficiency: Range { low: self.edp_efficiency_min, high: self.edp_efficiency_max },
-                temperature: Range { low: 40.0, high: 100.0 },
-                headroom_weight: 1.0,
-                latency_limit: Limit { limit: 15.0, full: 22.5, weight: 1.0 },
-                temperature_limit: Limit { limit: 100.0, full: 120.0, weight: 1.5 },
-                power_limit: Limit { limit: 60.0, full: 78.0, weight: 1.0 },
-                steepness: 5.0,
-            },
-            energy: Range { low: self.energy_min, high: self.energy_max },
-        }
+        step(
+            Range { low: self.throughput_min, high: self.throughput_max },
+            Range { low: self.edp_efficiency_min, high: self.edp_efficiency_max },
+            Range { low: self.energy_min, high: self.energy_max },
+        )
+    }
+}
+
+/// The reward `step` with the published limits and weights, and these ranges: tokens per second, 1/(J·s), J.
+#[must_use]
+pub const fn step(throughput: Range<f64>, edp_efficiency: Range<f64>, energy: Range<f64>) -> Step<f64> {
+    Step {
+        published: Published {
+            throughput,
+            edp_efficiency,
+            temperature: Range { low: 40.0, high: 100.0 },
+            headroom_weight: 1.0,
+            latency_limit: Limit { limit: 15.0, full: 22.5, weight: 1.0 },
+            temperature_limit: Limit { limit: 100.0, full: 120.0, weight: 1.5 },
+            power_limit: Limit { limit: 60.0, full: 78.0, weight: 1.0 },
+            steepness: 5.0,
+        },
+        energy,
     }
 }
 

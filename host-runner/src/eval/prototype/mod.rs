@@ -18,6 +18,8 @@ pub mod learner;
 pub mod log;
 pub mod table;
 
+use crate::grpo::heads::Heads;
+use crate::import::prototype::Prototype;
 use controller_core::action::Action;
 use log::TrainingLog;
 use table::Table;
@@ -68,4 +70,19 @@ pub fn scores(log: &TrainingLog, table: &Table, ours: &learner::Policy) -> Vec<S
         over_table("oracle", &|rewards| rewards.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
         over_table("random", &|rewards| rewards.iter().sum::<f64>() / rewards.len() as f64),
     ]
+}
+
+/// Scores a policy of the published prototype (4 inputs) on a log's temperatures. What it sees of the last action is its own
+/// last action, from the published start on: clocks 5 and 5, batch 17.
+#[must_use]
+pub fn imported_score(log: &TrainingLog, table: &Table, prototype: &Prototype) -> Score {
+    let mut last = setting(5, 5, 17);
+    let play = |row: &log::Row| {
+        let index = |value: u8, span: f64| f64::from(value) / span;
+        let headroom = ((100.0 - row.temperature_c) / 60.0).max(0.0);
+        let state = [index(last.prefill, 10.0), index(last.decode, 10.0), index(last.batch, 31.0), headroom];
+        last = Heads::new(&prototype.network.forward(&state).logits, table.actions()).greedy();
+        table.reward(last, row.temperature_c)
+    };
+    Score::of("prototype-policy", log.rows.iter().map(play).collect())
 }

@@ -4,7 +4,7 @@ use super::PolicyError;
 use super::golden::{Golden, read};
 use super::report::{FloatReport, FrozenReport, PolicyReport, Worst};
 use crate::grpo::checkpoint::Checkpoint;
-use crate::grpo::heads::{Heads, is_joint};
+use crate::grpo::heads::Heads;
 use crate::grpo::layout::INPUT_BITS;
 use crate::grpo::network::Network;
 use crate::import::prototype::{Form, Prototype};
@@ -42,25 +42,11 @@ pub fn verify_file(path: &Path, golden: &Path) -> Result<PolicyReport, PolicyErr
         return Ok(PolicyReport::new("checkpoint of the prototype", goldens.len(), Some(float), frozen));
     }
     let checkpoint = Checkpoint::read(path)?;
-    check_network(&checkpoint)?;
-    let float = float(&checkpoint.network, &checkpoint.actions, &goldens)?;
+    let float = float(&checkpoint.network, &checkpoint.content.actions, &goldens)?;
     let observe = |state: &[f64]| (state.to_vec(), nearest(state));
     let calibration: Vec<Vec<i16>> = goldens.iter().map(|golden| nearest(&golden.state)).collect();
     let frozen = frozen(&checkpoint, &calibration, &goldens, &observe)?;
     Ok(PolicyReport::new("checkpoint", goldens.len(), Some(float), frozen))
-}
-
-/// A file that anybody may have edited must not make the network panic.
-fn check_network(checkpoint: &Checkpoint) -> Result<(), PolicyError> {
-    let mut inputs = checkpoint.observation.len();
-    for layer in &checkpoint.network.layers {
-        if layer.inputs != inputs || inputs == 0 || layer.weights.len() != layer.inputs * layer.biases.len() {
-            return Err(PolicyError::Network);
-        }
-        inputs = layer.biases.len();
-    }
-    checkpoint.actions.check().map_err(|_| PolicyError::Network)?;
-    is_joint(inputs, &checkpoint.actions).map(drop).ok_or(PolicyError::Network)
 }
 
 /// The normalized observation nearest to a network's input.

@@ -69,7 +69,4 @@ pub enum PolicyError {
         /// Actions of the policy.
         count: usize,
     },
-    /// A network without layers or with rows of different lengths.
-    #[error("the checkpoint's network has inputs and logits that fit neither its observation nor its actions")]
-    Network,
 }

@@ -1,6 +1,9 @@
 //! `energyllm verify reward | grpo | policy` against files of cases: synthetic ones anywhere (made by
 //! `fixtures/verify/make.py`, an implementation of its own), the published ones where they are at hand.
 
+use controller_core::reward::Variant;
+use host_runner::grpo::checkpoint::{Checkpoint, Content};
+use host_runner::grpo::network::Network;
 use serde_json::Value;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -125,15 +128,42 @@ fn a_prototype_is_verified_frozen_and_verified_again() {
     refused(&["verify", "policy", &policy, swapped.to_str().unwrap()], &["3872 is not among"]);
 }
 
+/// The network of the fixture, which `make.py` wrote as text, in a checkpoint with so many logits.
+fn checkpoint(folder: &Path, logits: usize) -> String {
+    let text = std::fs::read_to_string(fixture("checkpoint.json")).unwrap();
+    let made: Value = serde_json::from_str(&text).unwrap();
+    let numbers = |values: &Value| values.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect::<Vec<_>>();
+    let layers = made["network"]["layers"].as_array().unwrap();
+    let parameters = layers.iter().flat_map(|layer| [numbers(&layer["weights"]), numbers(&layer["biases"])].concat());
+    let mut network = Network::new(2, &[6], logits, 0);
+    network.parameters_mut().zip(parameters).for_each(|(ours, theirs)| *ours = theirs);
+    let content = Content {
+        observation: serde_json::from_value(made["observation"].clone()).unwrap(),
+        actions: serde_json::from_value(made["actions"].clone()).unwrap(),
+        reward: Variant::Service,
+        environment: "synthetic, make.py".to_owned(),
+        seed: 0,
+        updates: 0,
+        evaluations: 0,
+        optimizer_steps: 0,
+        activation_peaks: None,
+        training: None,
+    };
+    let path = folder.join(format!("{logits}.ckpt"));
+    Checkpoint::untrained(content, network).write(&path).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
 #[test]
 fn a_checkpoint_of_ours_is_verified() {
-    let object = json(&["verify", "policy", &fixture("checkpoint.json"), &fixture("checkpoint_golden.csv")], 0);
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint(folder.path(), 10);
+    let object = json(&["verify", "policy", &path, &fixture("checkpoint_golden.csv")], 0);
     assert!(object["figures"]["max_error_f64_nats"].as_f64().unwrap() < 1e-12, "{object}");
     assert!(object["figures"]["certain_rows"].as_u64().unwrap() > 50, "{object}");
-    refused(&["verify", "policy", &fixture("checkpoint.json"), &fixture("prototype_golden.csv")], &["4 state columns"]);
-    let folder = tempfile::tempdir().unwrap();
-    let path = changed(folder.path(), "checkpoint.json", "\"inputs\": 6", "\"inputs\": 5");
-    refused(&["verify", "policy", &path, &fixture("checkpoint_golden.csv")], &["fit neither"]);
+    refused(&["verify", "policy", &path, &fixture("prototype_golden.csv")], &["4 state columns"]);
+    let path = checkpoint(folder.path(), 9);
+    refused(&["verify", "policy", &path, &fixture("checkpoint_golden.csv")], &["do not fit its action space"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `energyllm freeze`: make a policy image of a checkpoint.
 
-use super::output::{Object, print};
+use super::output::{Object, note, print};
 use super::world::WorldArguments;
 use super::{Format, Outcome};
 use crate::atomic_file::AtomicFile;
@@ -64,15 +64,24 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let (checkpoint, observations) = if imported { prototype(arguments)? } else { trained(arguments)? };
     let (bytes, fidelity) = freeze(&checkpoint, &arguments.name, &observations)
         .with_context(|| format!("cannot freeze {}", arguments.checkpoint.display()))?;
-    let world = arguments.world.world()?;
     let seeds = arguments.seed..arguments.seed + arguments.closed_loop;
-    let costs = compare(&checkpoint, &bytes, &world.profile, (&world.reward, world.limits), &seeds)
-        .with_context(|| format!("{} cannot play in closed loop", arguments.checkpoint.display()))?;
-    let loss = (arguments.closed_loop > 0).then(|| loss(&costs));
+    let costs = match arguments.world.world() {
+        _ if seeds.is_empty() => Vec::new(),
+        // The policy of somebody else was not made for a board of ours: without one it is frozen all the same.
+        Err(error) if imported => {
+            note(&format!("not played in closed loop: {error:#}"));
+            Vec::new()
+        }
+        world => {
+            let world = world?;
+            compare(&checkpoint, &bytes, &world.profile, (&world.reward, world.limits), &seeds)
+                .with_context(|| format!("{} cannot play in closed loop", arguments.checkpoint.display()))?
+        }
+    };
+    let loss = (!costs.is_empty()).then(|| loss(&costs));
     let passed = loss.is_none_or(|loss| loss <= ENERGY_LOSS);
     AtomicFile::write(&arguments.out, &bytes)?;
     let report = arguments.out.with_extension("fidelity.json");
-    let costs = if loss.is_some() { costs } else { Vec::new() };
     let text =
         serde_json::to_string_pretty(&Report { fidelity: &fidelity, energy_loss_share: loss, closed_loop: &costs })?;
     AtomicFile::write(&report, format!("{text}\n").as_bytes())?;

@@ -160,7 +160,7 @@ impl GpuClock {
     }
 
     /// Pins the clock to the entry for `wanted_hz` and reads it back. Bounded in time: some reads and
-    /// at most [`TRIES`] pairs of writes. Without allocation, unless something is wrong.
+    /// at most three pairs of writes. Without allocation, unless something is wrong.
     pub fn pin(&mut self, wanted_hz: u64, now: Instant) -> Result<Pinned, ClockError> {
         let wanted = Range::point(self.entry(wanted_hz));
         let seen = self.range()?;

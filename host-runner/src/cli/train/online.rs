@@ -177,6 +177,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         stop_when_converged: options.stop_when_converged,
         ..Plan::default()
     };
+    let board = world.profile.plant.name.to_string();
     let (policy, place, rule) = match options.board {
         Board::Sim => simulated(options, world, from, reward),
         Board::Replay => replayed(options, &world, from, reward)?,
@@ -185,7 +186,9 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let files = Files::beside(&options.out);
     let mut inputs = vec![options.profile.as_path(), options.depths.as_path()];
     inputs.extend(options.from.iter().chain(&options.grid).chain(&options.grid_fan_off).map(PathBuf::as_path));
-    Manifest::of("train online", options.seed, &inputs)?.write(&files.manifest())?;
+    let manifest = Manifest::of("train online", options.seed, &inputs)?;
+    let manifest = if matches!(options.board, Board::Sim) { manifest.on_simulated(&board) } else { manifest };
+    manifest.write(&files.manifest())?;
     let losses = CsvLog::create(&files.losses(), &losses::COLUMNS)?;
     let episodes = CsvLog::create(&files.episodes(), &turn_log::COLUMNS)?;
     go_on(trainer, &files, (losses, episodes), options.checkpoint_every, format)

@@ -80,6 +80,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         ..Plan::default()
     };
     let world = options.world.world()?;
+    let board = world.profile.plant.name.to_string();
     let mut inputs = vec![options.world.board.as_path(), options.world.depths.as_path()];
     let trainer = match &options.from {
         None => Trainer::new(world, plan),
@@ -96,7 +97,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         }
     };
     let files = Files::beside(&options.out);
-    Manifest::of("train pretrain", options.seed, &inputs)?.write(&files.manifest())?;
+    Manifest::of("train pretrain", options.seed, &inputs)?.on_simulated(&board).write(&files.manifest())?;
     let log = CsvLog::create(&files.losses(), &COLUMNS)?;
     go_on(trainer, &files, log, options.checkpoint_every, format)
 }

@@ -1,5 +1,6 @@
 //! One job: read and check everything, then run each governor over the same requests.
 
+use super::super::commissioned::with_fallback;
 use super::super::output::note;
 use super::present::{progress_bar, show_progress};
 use super::real::RealBoard;
@@ -112,6 +113,10 @@ impl<'a> Job<'a> {
             (Some(profile), _) => profile,
             (None, Some(real)) => real.profile()?,
             (None, None) => unreachable!("a run is simulated or real"),
+        };
+        let profile = match &options.fallback {
+            Some(path) => with_fallback(profile, path)?,
+            None => profile,
         };
         let full = profile.actions.depth.last().copied().unwrap_or(1);
         let quality = if model.require_exits().is_ok() {

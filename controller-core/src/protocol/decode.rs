@@ -2,7 +2,7 @@
 
 use super::cobs::{Unstuffed, Unstuffer};
 use super::{OVERHEAD, Tag, VERSION, checksum};
-use crate::wire::{Wire, from_bytes, wire};
+use crate::wire::{Decode, from_bytes, wire};
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -193,7 +193,7 @@ impl<const N: usize> Decoder<N> {
     }
 
     /// Takes one byte from the line. Something is returned when the byte ends a segment.
-    pub fn push<'a, M: Wire<'a>>(&'a mut self, byte: u8) -> Option<Result<Received<M>, FrameError>> {
+    pub fn push<'a, M: Decode<'a>>(&'a mut self, byte: u8) -> Option<Result<Received<M>, FrameError>> {
         if byte != 0 {
             self.begun = true;
             if let Unstuffed::Byte(byte) = self.unstuffer.push(byte) {
@@ -242,7 +242,7 @@ fn count(counter: &mut u32) {
 
 /// Checks a frame and reads its message. The checksum comes first: its place and that of the
 /// version are the same in every version, so a frame of another version is known for certain.
-fn open<'a, M: Wire<'a>>(frame: &'a [u8]) -> Result<(Tag, M), FrameError> {
+fn open<'a, M: Decode<'a>>(frame: &'a [u8]) -> Result<(Tag, M), FrameError> {
     let (body, sum) = frame.split_last_chunk::<4>().ok_or(FrameError::Corrupt)?;
     if checksum(body) != u32::from_le_bytes(*sum) {
         return Err(FrameError::Corrupt);

@@ -94,9 +94,9 @@ impl<'b> Writer<'b> {
 /// The value that these bytes, all of them, stand for.
 #[must_use]
 pub fn from_bytes<'a, T: Decode<'a>>(bytes: &'a [u8]) -> Option<T> {
-    let mut reader = Reader { rest: bytes, failed: false };
+    let mut reader = Reader::new(bytes);
     let value = T::read(&mut reader);
-    (!reader.failed && reader.rest.is_empty()).then_some(value)
+    reader.is_done().then_some(value)
 }
 
 /// Bytes on their way to a value.
@@ -107,6 +107,18 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// Begins at the front of some bytes.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, failed: false }
+    }
+
+    /// Whether all bytes were read and what was read stands.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        !self.failed && self.rest.is_empty()
+    }
+
     /// Declares that the bytes stand for no value; from now on all that is read is zero.
     #[cold]
     #[inline(never)]

@@ -9,8 +9,8 @@ use controller_core::control::Turns;
 use controller_core::governor::{Learned, check_actions};
 use controller_core::policy::{Network, PolicyImage};
 use controller_core::protocol::{
-    Configuration, Decoder, Identity, InCharge, LinkCounters, LoopCounters, Order, REPLY_FRAME, REQUEST_LEN, Refusal,
-    Reply, Request, Safety, Status, UploadRefusal, checksum, encode,
+    Configuration, Decoder, Identity, InCharge, LinkCounters, LoopCounters, Order, REPLY_FRAME, REQUEST_LEN, Received,
+    Refusal, Reply, Request, Safety, Status, UploadRefusal, checksum, encode,
 };
 use controller_core::record::StepRecord;
 use core::hint::black_box;
@@ -42,9 +42,8 @@ impl Device {
     /// Takes a byte from the line; the frame to answer with when the byte ends a request.
     fn take(&mut self, byte: u8) -> Option<&[u8]> {
         let Self { decoder, engine, reply } = self;
-        let received = decoder.push::<Request>(byte)?.ok()?;
-        let (tag, order) = (received.tag, received.order);
-        let mut answer = engine.answer(&received.message).unwrap_or_else(Reply::Refused);
+        let Some(Ok(Received { tag, order, message })) = decoder.push::<Request>(byte) else { return None };
+        let mut answer = engine.answer(message).unwrap_or_else(Reply::Refused);
         if let Reply::Status(status) = &mut answer {
             status.link = *decoder.counters();
         }
@@ -56,7 +55,7 @@ impl Device {
 }
 
 impl Engine {
-    fn answer(&mut self, request: &Request<'_>) -> Result<Reply<&StepRecord>, Refusal> {
+    fn answer(&mut self, request: Request<'_>) -> Result<Reply<&StepRecord>, Refusal> {
         Ok(match request {
             Request::Hello => Reply::Hello(Identity {
                 firmware: String::new(),
@@ -83,10 +82,10 @@ impl Engine {
                 let (Some(turns), Some(governor)) = (&mut self.turns, &mut self.governor) else {
                     return Err(Refusal::NotConfigured);
                 };
-                Reply::Decision(turns.step(governor, *now, telemetry))
+                Reply::Decision(turns.step(governor, now, &telemetry))
             }
             Request::Measurement(measurement) => {
-                let record = self.turns.as_mut().and_then(|turns| turns.settle(*measurement));
+                let record = self.turns.as_mut().and_then(|turns| turns.settle(measurement));
                 Reply::Settled(record.ok_or(Refusal::NoTurn)?)
             }
             Request::Upload(_) => return Err(Refusal::Upload(UploadRefusal::Storage)),
@@ -95,14 +94,14 @@ impl Engine {
     }
 
     #[inline(never)] // the image leaves the stack with it
-    fn configure(&mut self, configuration: &Configuration) -> Option<()> {
+    fn configure(&mut self, configuration: Configuration) -> Option<()> {
         let Configuration { actions, limits, reward, fallback } = configuration;
         let image = PolicyImage::new_checked(black_box(IMAGE)).ok()?;
-        check_actions(image.header(), actions).ok()?;
+        check_actions(image.header(), &actions).ok()?;
         self.governor = Some(Learned::trusted(Network::new(&image).ok()?));
-        let turns = self.turns.insert(Turns::new(actions.clone(), *limits, reward.clone()).ok()?);
+        let turns = self.turns.insert(Turns::new(actions, limits, reward).ok()?);
         match fallback {
-            Some(rule) => turns.set_fallback(*rule).ok(),
+            Some(rule) => turns.set_fallback(rule).ok(),
             None => Some(()),
         }
     }

@@ -243,7 +243,7 @@ impl<'a> Job<'a> {
         let fallback = self.fallback(choice);
         let governor = choice.build(&actions, &options.policy, &self.image)?;
         let schema = match &governor {
-            AnyGovernor::Learned(learned) => Some(schema_hash(learned.policy().image().header())),
+            AnyGovernor::Learned(learned) => Some(learned.network().outline().schema()),
             _ => None,
         };
         let own = Controller::new(governor, actions.clone(), limits, reward.clone())?;

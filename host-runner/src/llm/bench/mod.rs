@@ -5,19 +5,19 @@
 //! counts CPU time. Ratios are formed within a round of turns, so that what other programs do to the machine falls on
 //! both sides; the median and the quartiles of the rounds are reported.
 
+mod contender;
+
 use super::batch::Batch;
-use super::cache::Reads;
 use super::check;
 use super::conformance::{ConformanceError, write_copy};
-use super::ffi::{self, ContextShape, Hidden, Precision, TappedContext};
+use super::ffi::{self, ContextShape, Precision, TappedContext};
 use super::gguf::Header;
 use super::model::{Model, ModelError, ModelOptions};
 use super::native::NativeContext;
-use super::sampling::Distribution;
 use crate::rapl::{Rapl, RaplError};
-use crate::resources::{cpu_seconds, resident_bytes};
+use crate::resources::resident_bytes;
+use contender::{Bare, Contender, Ours, PROMPT, Turn};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -107,10 +107,6 @@ pub struct BenchReport {
     /// Why there is no energy.
     pub no_energy: Option<RaplError>,
 }
-
-/// How long a depth decodes while its energy is read.
-const ENERGY_TIME: Duration = Duration::from_secs(2);
-const PROMPT: u32 = 32;
 
 /// Measures the model at `path`. `note` hears what is being done.
 pub fn bench(path: &Path, options: &BenchOptions, mut note: impl FnMut(&str)) -> Result<BenchReport, ConformanceError> {
@@ -228,162 +224,4 @@ fn ideal(header: &Header, depth: u32) -> f64 {
     let below = header.bytes(|name| layer_of(name).is_some_and(|layer| layer < depth));
     let all = header.bytes(|name| layer_of(name).is_some());
     (below + head) as f64 / (all + head) as f64
-}
-
-/// CPU seconds of one turn.
-#[derive(Debug, Clone, Copy, Default)]
-struct Turn {
-    prefill: f64,
-    decode: f64,
-}
-
-/// Whoever decodes: the same batches for all.
-trait Contender {
-    fn sequences(&self) -> u32;
-    fn forget(&mut self);
-    /// Runs the batch and looks at the logits of every row, as someone who chooses tokens does.
-    fn run(&mut self, batch: &mut Batch) -> Result<(), ConformanceError>;
-
-    fn turn(&mut self, batch: &mut Batch, steps: u32) -> Result<Turn, ConformanceError> {
-        self.forget();
-        let started = cpu_seconds();
-        fill(batch, self.sequences(), 0..PROMPT);
-        self.run(batch)?;
-        let prefilled = cpu_seconds();
-        for position in PROMPT..PROMPT + steps {
-            fill(batch, self.sequences(), position..position + 1);
-            self.run(batch)?;
-        }
-        let ended = cpu_seconds();
-        Ok(Turn { prefill: prefilled - started, decode: ended - prefilled })
-    }
-}
-
-fn fill(batch: &mut Batch, sequences: u32, positions: std::ops::Range<u32>) {
-    batch.clear();
-    for sequence in 0..sequences {
-        for position in positions.clone() {
-            let token = 3 + (position * 7 + sequence * 11 + position * position) % 29;
-            batch.push(token.cast_signed(), position, sequence, position + 1 == positions.end);
-        }
-    }
-}
-
-struct Bare<'a, 'model> {
-    context: &'a mut NativeContext<'model>,
-    sequences: u32,
-}
-
-impl Contender for Bare<'_, '_> {
-    fn sequences(&self) -> u32 {
-        self.sequences
-    }
-
-    fn forget(&mut self) {
-        self.context.clear();
-    }
-
-    fn run(&mut self, batch: &mut Batch) -> Result<(), ConformanceError> {
-        self.context.decode(batch)?;
-        for &row in batch.rows() {
-            std::hint::black_box(greatest(self.context.logits(row)));
-        }
-        Ok(())
-    }
-}
-
-/// What greedy decoding without an entropy needs.
-fn greatest(logits: &[f32]) -> usize {
-    (0..logits.len()).fold(0, |best, token| if logits[token] > logits[best] { token } else { best })
-}
-
-struct Ours<'a, 'model> {
-    context: &'a mut TappedContext<'model>,
-    sequences: u32,
-    depth: u32,
-    layers: u32,
-}
-
-impl Contender for Ours<'_, '_> {
-    fn sequences(&self) -> u32 {
-        self.sequences
-    }
-
-    fn forget(&mut self) {
-        self.context.clear();
-    }
-
-    fn run(&mut self, batch: &mut Batch) -> Result<(), ConformanceError> {
-        let native = self.depth == self.layers;
-        if native {
-            self.context.decode(batch)?;
-        } else {
-            self.context.decode_to(batch, self.depth)?;
-        }
-        for (nth, &row) in batch.rows().iter().enumerate() {
-            let logits = if native { self.context.native_logits(row) } else { self.context.tapped_logits(nth) };
-            std::hint::black_box(Distribution::of(logits));
-        }
-        Ok(())
-    }
-}
-
-impl Ours<'_, '_> {
-    /// Joules per token of decoding for a while, prompts left out.
-    fn energy(
-        &mut self,
-        batch: &mut Batch,
-        steps: u32,
-        rapl: &mut Rapl,
-    ) -> Result<Result<f64, RaplError>, ConformanceError> {
-        let (mut joules, mut tokens, mut spent) = (0.0, 0_u64, Duration::ZERO);
-        while spent < ENERGY_TIME {
-            self.forget();
-            fill(batch, self.sequences, 0..PROMPT);
-            self.run(batch)?;
-            let (before, started) = (rapl.joules(), Instant::now());
-            for position in PROMPT..PROMPT + steps {
-                fill(batch, self.sequences, position..position + 1);
-                self.run(batch)?;
-            }
-            spent += started.elapsed();
-            match before.and_then(|before| Ok(rapl.joules()? - before)) {
-                Ok(more) => joules += more,
-                Err(error) => return Ok(Err(error)),
-            }
-            tokens += u64::from(steps * self.sequences);
-        }
-        Ok(Ok(joules / (tokens as f64).max(1.0)))
-    }
-
-    /// CPU seconds of a round: drafts behind `depth`, then the rest of the layers over all of them.
-    fn draft(&mut self, batch: &mut Batch, depth: u32, drafts: u32) -> Result<f64, ConformanceError> {
-        let start = self.context.positions(0);
-        let started = cpu_seconds();
-        let mut kept = vec![Hidden::default(); self.sequences as usize];
-        for position in start..=start + drafts {
-            fill(batch, self.sequences, position..position + 1);
-            let hidden = self.context.decode_and_keep(batch, depth, Reads::Exact)?;
-            kept.iter_mut().enumerate().for_each(|(nth, kept)| kept.push(hidden, nth));
-            for nth in 0..batch.rows().len() {
-                std::hint::black_box(Distribution::of(self.context.tapped_logits(nth)));
-            }
-        }
-        let mut all = Hidden::default();
-        batch.clear();
-        for (hidden, sequence) in kept.iter().zip(0..) {
-            all.extend(hidden);
-            self.context.truncate(sequence, start);
-            for position in start..=start + drafts {
-                batch.push(5, position, sequence, true);
-            }
-        }
-        self.context.resume(batch, &all, self.layers, Reads::Exact)?;
-        for &row in batch.rows() {
-            std::hint::black_box(Distribution::of(self.context.native_logits(row)));
-        }
-        let seconds = cpu_seconds() - started;
-        (0..self.sequences).for_each(|sequence| self.context.truncate(sequence, start));
-        Ok(seconds)
-    }
 }

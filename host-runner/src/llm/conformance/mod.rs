@@ -4,14 +4,15 @@
 //! callback. Both sides read the same tokens in the same batches, so on a CPU the logits are equal up to the last bits.
 //! A control compares neighbours, depth `k` with the model of `k + 1` layers, and must find them different.
 
+mod runs;
+
 use super::batch::Batch;
-use super::cache::Reads;
 use super::check::{self, CheckError};
 use super::ffi::{self, ContextShape, Precision, RunError, TappedContext};
 use super::gguf::truncate::{TruncateError, truncate};
 use super::model::{Model, ModelError, ModelOptions, NoExits};
 use super::native::NativeContext;
-use super::request::TokenId;
+use runs::{Ours, Rows, batches, decode, mix, prefill, resumed, take_turns, turn_alone};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::ops::RangeInclusive;
@@ -22,8 +23,6 @@ pub const TOLERANCE: f32 = 1e-5;
 
 const SEQUENCES: u32 = 8;
 const SEQUENCE_TOKENS: u32 = 64;
-const PREFILL: u32 = 48;
-const STEPS: u32 = 12;
 
 /// What was compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -225,159 +224,6 @@ pub(super) fn write_copy(path: &Path, depth: u32, to: &Path) -> Result<(), Confo
     let mut file = BufWriter::new(File::create(to)?);
     truncate(path, depth, &mut file).map_err(|source| ConformanceError::Truncate { path: path.into(), source })?;
     Ok(file.flush()?)
-}
-
-/// Rows of logits.
-type Rows = Vec<Vec<f32>>;
-
-/// Either side of the comparison.
-trait Side {
-    fn forget(&mut self);
-    /// Runs the batch and returns the logits of the tokens that want them.
-    fn logits(&mut self, batch: &mut Batch) -> Result<Rows, RunError>;
-}
-
-impl Side for NativeContext<'_> {
-    fn forget(&mut self) {
-        self.clear();
-    }
-
-    fn logits(&mut self, batch: &mut Batch) -> Result<Rows, RunError> {
-        self.decode(batch)?;
-        Ok(batch.rows().iter().map(|&row| NativeContext::logits(self, row).to_vec()).collect())
-    }
-}
-
-/// The whole model, which leaves behind `depth`.
-struct Ours<'model> {
-    context: TappedContext<'model>,
-    depth: u32,
-    layers: u32,
-}
-
-impl Side for Ours<'_> {
-    fn forget(&mut self) {
-        self.context.clear();
-    }
-
-    fn logits(&mut self, batch: &mut Batch) -> Result<Rows, RunError> {
-        if self.depth == self.layers {
-            self.context.decode(batch)?;
-            return Ok(batch.rows().iter().map(|&row| self.context.native_logits(row).to_vec()).collect());
-        }
-        self.context.decode_to(batch, self.depth)?;
-        Ok((0..batch.rows().len()).map(|nth| self.context.tapped_logits(nth).to_vec()).collect())
-    }
-}
-
-/// Some token of the vocabulary. All vocabularies have 32.
-fn token(sequence: u32, position: u32) -> TokenId {
-    (3 + (position * 7 + sequence * 11 + position * position) % 29).cast_signed()
-}
-
-fn fill(batch: &mut Batch, sequence: u32, positions: std::ops::Range<u32>) {
-    for position in positions {
-        batch.push(token(sequence, position), position, sequence, true);
-    }
-}
-
-fn prefill(side: &mut impl Side, batch: &mut Batch) -> Result<Rows, RunError> {
-    side.forget();
-    batch.clear();
-    fill(batch, 0, 0..PREFILL);
-    side.logits(batch)
-}
-
-fn decode(side: &mut impl Side, batch: &mut Batch) -> Result<Rows, RunError> {
-    side.forget();
-    Ok(turn_of(side, batch, 0)?.concat())
-}
-
-fn turn_alone(side: &mut impl Side, batch: &mut Batch, sequence: u32) -> Result<Vec<Rows>, RunError> {
-    side.forget();
-    turn_of(side, batch, sequence)
-}
-
-/// A prompt of four tokens, then one token after the other.
-fn turn_of(side: &mut impl Side, batch: &mut Batch, sequence: u32) -> Result<Vec<Rows>, RunError> {
-    steps().map(|positions| turn(side, batch, sequence, positions)).collect()
-}
-
-fn turn(
-    side: &mut impl Side,
-    batch: &mut Batch,
-    sequence: u32,
-    positions: std::ops::Range<u32>,
-) -> Result<Rows, RunError> {
-    batch.clear();
-    fill(batch, sequence, positions);
-    side.logits(batch)
-}
-
-fn steps() -> impl Iterator<Item = std::ops::Range<u32>> {
-    std::iter::once(0..4).chain((4..4 + STEPS).map(|position| position..position + 1))
-}
-
-/// Eight sequences, one token each in every call.
-fn batches(side: &mut impl Side, batch: &mut Batch) -> Result<Rows, RunError> {
-    side.forget();
-    let mut rows = Rows::new();
-    for position in 0..STEPS {
-        batch.clear();
-        (0..SEQUENCES).for_each(|sequence| fill(batch, sequence, position..position + 1));
-        rows.extend(side.logits(batch)?);
-    }
-    Ok(rows)
-}
-
-/// Rows of each sequence in each step.
-fn take_turns(ours: &mut Ours, batch: &mut Batch, turns: &[u32]) -> Result<Vec<Vec<Rows>>, RunError> {
-    ours.forget();
-    let mut rows = vec![Vec::new(); turns.len()];
-    for positions in steps() {
-        for (sequence, &depth) in (0..).zip(turns) {
-            ours.depth = depth;
-            rows[sequence as usize].push(turn(ours, batch, sequence, positions.clone())?);
-        }
-    }
-    Ok(rows)
-}
-
-fn mix(ours: &mut Ours, batch: &mut Batch, turns: &[u32]) -> Result<Vec<Vec<Rows>>, RunError> {
-    ours.forget();
-    let mut rows = vec![Vec::new(); turns.len()];
-    for position in 0..STEPS {
-        batch.clear();
-        (0..SEQUENCES).for_each(|sequence| fill(batch, sequence, position..position + 1));
-        ours.context.decode_each(batch, turns)?;
-        for (nth, (&depth, rows)) in turns.iter().zip(&mut rows).enumerate() {
-            let native = depth == ours.layers;
-            let logits =
-                if native { ours.context.native_logits(batch.rows()[nth]) } else { ours.context.tapped_logits(nth) };
-            rows.push(vec![logits.to_vec()]);
-        }
-    }
-    Ok(rows)
-}
-
-/// Logits of four tokens after twelve others: stopped and resumed, and run at once.
-fn resumed(ours: &mut Ours, batch: &mut Batch) -> Result<[Rows; 2], RunError> {
-    let native = |ours: &Ours, batch: &Batch| -> Rows {
-        batch.rows().iter().map(|&row| ours.context.native_logits(row).to_vec()).collect()
-    };
-    ours.forget();
-    batch.clear();
-    fill(batch, 0, 0..STEPS);
-    ours.context.decode(batch)?;
-    batch.clear();
-    fill(batch, 0, STEPS..STEPS + 4);
-    let hidden = ours.context.decode_and_keep(batch, ours.depth, Reads::Exact)?.clone();
-    ours.context.truncate(0, STEPS);
-    ours.context.resume(batch, &hidden, ours.layers, Reads::Exact)?;
-    let found = native(ours, batch);
-    ours.context.truncate(0, STEPS);
-    ours.context.decode(batch)?;
-    Ok([found, native(ours, batch)])
 }
 
 fn compare_rows(test: Test, depth: u32, found: &Rows, expected: &Rows) -> Comparison {

@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, reason = "a module of several test programs, each of which uses a part")]
 
 pub mod decoding;
+pub mod program;
 
 pub use host_runner::llm::random::Shape;
 use host_runner::llm::{Model, ModelOptions};

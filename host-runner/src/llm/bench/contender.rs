@@ -15,13 +15,6 @@ const ENERGY_TIME: Duration = Duration::from_secs(2);
 /// Tokens of every prompt.
 pub(super) const PROMPT: u32 = 32;
 
-/// CPU seconds of one turn.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Turn {
-    pub(super) prefill: f64,
-    pub(super) decode: f64,
-}
-
 /// Whoever decodes: the same batches for all.
 pub(super) trait Contender {
     fn sequences(&self) -> u32;
@@ -29,18 +22,27 @@ pub(super) trait Contender {
     /// Runs the batch and looks at the logits of every row, as someone who chooses tokens does.
     fn run(&mut self, batch: &mut Batch) -> Result<(), ConformanceError>;
 
-    fn turn(&mut self, batch: &mut Batch, steps: u32) -> Result<Turn, ConformanceError> {
+    /// Reads the prompts anew. CPU seconds.
+    fn prefill(&mut self, batch: &mut Batch) -> Result<f64, ConformanceError> {
         self.forget();
-        let started = cpu_seconds();
         fill(batch, self.sequences(), 0..PROMPT);
+        let started = cpu_seconds();
         self.run(batch)?;
-        let prefilled = cpu_seconds();
-        for position in PROMPT..PROMPT + steps {
-            fill(batch, self.sequences(), position..position + 1);
-            self.run(batch)?;
-        }
-        let ended = cpu_seconds();
-        Ok(Turn { prefill: prefilled - started, decode: ended - prefilled })
+        Ok(cpu_seconds() - started)
+    }
+
+    /// One token more for each sequence, behind the prompt and `step` others. CPU seconds.
+    fn step(&mut self, batch: &mut Batch, step: u32) -> Result<f64, ConformanceError> {
+        fill(batch, self.sequences(), PROMPT + step..PROMPT + step + 1);
+        let started = cpu_seconds();
+        self.run(batch)?;
+        Ok(cpu_seconds() - started)
+    }
+
+    /// A prefill and so many steps; CPU seconds of the steps.
+    fn turn(&mut self, batch: &mut Batch, steps: u32) -> Result<f64, ConformanceError> {
+        self.prefill(batch)?;
+        (0..steps).map(|step| self.step(batch, step)).sum()
     }
 }
 
@@ -123,13 +125,10 @@ impl Ours<'_, '_> {
     ) -> Result<Result<f64, RaplError>, ConformanceError> {
         let (mut joules, mut tokens, mut spent) = (0.0, 0_u64, Duration::ZERO);
         while spent < ENERGY_TIME {
-            self.forget();
-            fill(batch, self.sequences, 0..PROMPT);
-            self.run(batch)?;
+            self.prefill(batch)?;
             let (before, started) = (rapl.joules(), Instant::now());
-            for position in PROMPT..PROMPT + steps {
-                fill(batch, self.sequences, position..position + 1);
-                self.run(batch)?;
+            for step in 0..steps {
+                self.step(batch, step)?;
             }
             spent += started.elapsed();
             match before.and_then(|before| Ok(rapl.joules()? - before)) {

@@ -1,9 +1,9 @@
 //! What depth is worth, against llama.cpp itself.
 //!
 //! Four contenders take turns in one process: the whole model and a copy with `k` layers, each run by llama.cpp without
-//! a callback, and our engine at full depth and at depth `k`. Each turn is a few decode steps from the same cache, and
-//! counts CPU time. Ratios are formed within a round of turns, so that what other programs do to the machine falls on
-//! both sides; the median and the quartiles of the rounds are reported.
+//! a callback, and our engine at full depth and at depth `k`. A turn is one decode step, and counts CPU time. Ratios are
+//! formed between steps that follow each other, so that what other programs do to the machine falls on both sides; the
+//! median and the quartiles of all steps are reported.
 
 mod contender;
 
@@ -16,8 +16,9 @@ use super::model::{Model, ModelError, ModelOptions};
 use super::native::NativeContext;
 use crate::rapl::{Rapl, RaplError};
 use crate::resources::resident_bytes;
-use contender::{Bare, Contender, Ours, PROMPT, Turn};
+use contender::{Bare, Contender, Ours, PROMPT};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -28,9 +29,9 @@ pub struct BenchOptions {
     pub batches: Vec<u32>,
     /// Tokens drafted before a check.
     pub drafts: Vec<u32>,
-    /// Rounds of turns.
+    /// Rounds, each of which begins with the prompts.
     pub rounds: usize,
-    /// Decode steps in a turn.
+    /// Decode steps of each contender in a round.
     pub steps: u32,
     /// CPU threads.
     pub threads: u32,
@@ -108,15 +109,20 @@ pub struct BenchReport {
     pub no_energy: Option<RaplError>,
 }
 
-/// Measures the model at `path`. `note` hears what is being done.
-pub fn bench(path: &Path, options: &BenchOptions, mut note: impl FnMut(&str)) -> Result<BenchReport, ConformanceError> {
+/// Measures the model at `path`. `note` hears what is being done; `stop`, once true, ends it behind the round under way.
+pub fn bench(
+    path: &Path,
+    options: &BenchOptions,
+    stop: &AtomicBool,
+    mut note: impl FnMut(&str),
+) -> Result<BenchReport, ConformanceError> {
     let model = Model::load(path, &ModelOptions::default())?;
     model.require_exits()?;
     let header = Header::open(path).map_err(|source| ModelError::File { path: path.into(), source })?;
     let layers = model.n_layer();
     for &depth in &options.depths {
         if !(1..layers).contains(&depth) {
-            return Err(ConformanceError::Depths { low: depth, high: depth, layers: layers - 1 });
+            return Err(ConformanceError::NotBelow { depth, layers });
         }
     }
     let folder = tempfile::tempdir()?;
@@ -129,7 +135,7 @@ pub fn bench(path: &Path, options: &BenchOptions, mut note: impl FnMut(&str)) ->
             sequences,
             sequence_tokens: 256,
             batch_tokens: (sequences * PROMPT.max(most)).max(check::BATCH_TOKENS),
-            threads: options.threads.clamp(1, 512).cast_signed(),
+            threads: ffi::threads(options.threads).ok_or(ConformanceError::Threads(options.threads))?,
             precision: Precision::Half,
         };
         let mut batch = Batch::new(shape.batch_tokens);
@@ -146,30 +152,19 @@ pub fn bench(path: &Path, options: &BenchOptions, mut note: impl FnMut(&str)) ->
             drop(ours);
             native = NativeContext::new(&model, &shape).map_err(ConformanceError::Run)?;
         }
-        let mut tapped = tapped(&model, shape, &mut batch)?;
+        let (mut whole, mut tapped) = (tapped(&model, shape, &mut batch)?, tapped(&model, shape, &mut batch)?);
         for &depth in &options.depths {
             note(&format!("batch {sequences}, depth {depth}"));
             write_copy(path, depth, &copy)?;
             let shallow = Model::load(&copy, &ModelOptions::default())?;
             let mut truncated = NativeContext::new(&shallow, &shape).map_err(ConformanceError::Run)?;
-            let mut rounds: Vec<[Turn; 4]> = Vec::new();
-            for round in 0..=options.rounds {
-                let mut turns = [Turn::default(); 4];
-                for place in 0..4 {
-                    // Another one begins each time.
-                    let who = (place + round) % 4;
-                    turns[who] = match who {
-                        0 => Bare { context: &mut native, sequences }.turn(&mut batch, steps)?,
-                        1 => Bare { context: &mut truncated, sequences }.turn(&mut batch, steps)?,
-                        2 => Ours { context: &mut tapped, sequences, depth: layers, layers }.turn(&mut batch, steps)?,
-                        _ => Ours { context: &mut tapped, sequences, depth, layers }.turn(&mut batch, steps)?,
-                    };
-                }
-                // The first round warms up.
-                if round > 0 {
-                    rounds.push(turns);
-                }
-            }
+            let mut contenders: [&mut dyn Contender; 4] = [
+                &mut Bare { context: &mut native, sequences },
+                &mut Bare { context: &mut truncated, sequences },
+                &mut Ours { context: &mut whole, sequences, depth: layers, layers },
+                &mut Ours { context: &mut tapped, sequences, depth, layers },
+            ];
+            let costs = compete(&mut contenders, &mut batch, options, stop)?;
             let mut ours = Ours { context: &mut tapped, sequences, depth, layers };
             let joules_per_token = match &mut rapl {
                 None => None,
@@ -181,26 +176,29 @@ pub fn bench(path: &Path, options: &BenchOptions, mut note: impl FnMut(&str)) ->
                     }
                 },
             };
-            let each = |of: &dyn Fn(&[Turn; 4]) -> f64| Spread::of(rounds.iter().map(of).collect());
-            let per_token = 1e3 / f64::from(steps * sequences);
+            let each = |of: &dyn Fn(&[f64; 4]) -> f64| Spread::of(costs.steps.iter().map(of).collect());
+            let per_token = 1e3 / f64::from(sequences);
             report.depths.push(DepthCost {
                 depth,
                 batch: sequences,
-                ms_per_token: each(&|turns| turns[3].decode * per_token),
-                native_ms_per_token: each(&|turns| turns[1].decode * per_token),
-                to_truncated: each(&|turns| turns[3].decode / turns[1].decode),
-                to_whole: each(&|turns| turns[3].decode / turns[0].decode),
+                ms_per_token: each(&|step| step[3] * per_token),
+                native_ms_per_token: each(&|step| step[1] * per_token),
+                to_truncated: each(&|step| step[3] / step[1]),
+                to_whole: each(&|step| step[3] / step[0]),
                 ideal: ideal(&header, depth),
-                full_to_native: each(&|turns| turns[2].decode / turns[0].decode),
+                full_to_native: each(&|step| step[2] / step[0]),
                 joules_per_token,
-                prefill_to_truncated: each(&|turns| turns[3].prefill / turns[1].prefill),
+                prefill_to_truncated: Spread::of(
+                    costs.prefills.iter().map(|prefill| prefill[3] / prefill[1]).collect(),
+                ),
             });
             for &drafts in &options.drafts {
                 let mut ratios = Vec::new();
                 for _ in 0..options.rounds.min(10) {
+                    go_on(stop)?;
                     let mut ours = Ours { context: &mut tapped, sequences, depth: layers, layers };
-                    let step = ours.turn(&mut batch, steps)?.decode / f64::from(steps);
-                    ratios.push(ours.draft(&mut batch, depth, drafts)? / step);
+                    let plain = ours.turn(&mut batch, steps)? / f64::from(steps);
+                    ratios.push(ours.draft(&mut batch, depth, drafts)? / plain);
                 }
                 let round_to_step = Spread::of(ratios);
                 report.drafts.push(DraftCost { depth, batch: sequences, drafts, round_to_step });
@@ -208,6 +206,53 @@ pub fn bench(path: &Path, options: &BenchOptions, mut note: impl FnMut(&str)) ->
         }
     }
     Ok(report)
+}
+
+/// CPU seconds of each contender.
+struct Costs {
+    /// One prefill a round.
+    prefills: Vec<[f64; 4]>,
+    /// The decode steps of all rounds.
+    steps: Vec<[f64; 4]>,
+}
+
+/// Orders in which each contender comes once at each place and once behind each other one, because whoever ran before has
+/// left its weights in the caches (E. J. Williams 1949).
+const ORDERS: [[usize; 4]; 4] = [[0, 1, 3, 2], [1, 2, 0, 3], [2, 3, 1, 0], [3, 0, 2, 1]];
+
+fn compete(
+    contenders: &mut [&mut dyn Contender; 4],
+    batch: &mut Batch,
+    options: &BenchOptions,
+    stop: &AtomicBool,
+) -> Result<Costs, ConformanceError> {
+    let mut costs = Costs { prefills: Vec::new(), steps: Vec::new() };
+    let mut orders = ORDERS.into_iter().cycle();
+    // The first round warms up.
+    for round in 0..=options.rounds {
+        let mut prefill = [0.0; 4];
+        for who in orders.next().into_iter().flatten() {
+            prefill[who] = contenders[who].prefill(batch)?;
+        }
+        let mut steps = Vec::new();
+        for number in 0..options.steps {
+            go_on(stop)?;
+            let mut turn = [0.0; 4];
+            for who in orders.next().into_iter().flatten() {
+                turn[who] = contenders[who].step(batch, number)?;
+            }
+            steps.push(turn);
+        }
+        if round > 0 {
+            costs.prefills.push(prefill);
+            costs.steps.extend(steps);
+        }
+    }
+    Ok(costs)
+}
+
+fn go_on(stop: &AtomicBool) -> Result<(), ConformanceError> {
+    if stop.load(Ordering::Relaxed) { Err(ConformanceError::Stopped) } else { Ok(()) }
 }
 
 fn tapped<'m>(model: &'m Model, shape: ContextShape, batch: &mut Batch) -> Result<TappedContext<'m>, ConformanceError> {

@@ -17,6 +17,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Largest difference of two logits that counts as equal.
 pub const TOLERANCE: f32 = 1e-5;
@@ -115,15 +116,29 @@ pub enum ConformanceError {
         /// Layers of the model.
         layers: u32,
     },
+    /// Not a depth below full.
+    #[error("depth {depth} cannot be measured against all {layers} layers of the model; choose less, from 1 up")]
+    NotBelow {
+        /// Asked for.
+        depth: u32,
+        /// Layers of the model.
+        layers: u32,
+    },
     /// The model is made for very short sequences.
     #[error("the model was trained for {0} tokens; the check needs {SEQUENCE_TOKENS}")]
     Context(u32),
     /// This llama.cpp does not do what early exit builds on.
     #[error("the self-check failed: {0}")]
     SelfCheck(#[from] CheckError),
+    /// A number of threads that llama.cpp does not take.
+    #[error("{0} threads are not possible; choose 1 to 512")]
+    Threads(u32),
     /// llama.cpp failed.
     #[error("llama.cpp could not run the check: {0}")]
     Run(String),
+    /// `stop` was set.
+    #[error("stopped before the end; there is no result")]
+    Stopped,
 }
 
 impl From<RunError> for ConformanceError {
@@ -138,11 +153,12 @@ pub fn usual_depths(layers: u32) -> RangeInclusive<u32> {
     layers.saturating_sub(7).max(1)..=layers
 }
 
-/// Compares every depth of `depths` with truncated copies of the model at `path`.
+/// Compares every depth of `depths` with truncated copies of the model at `path`. `stop`, once true, ends it between two depths.
 pub fn compare(
     path: &Path,
     depths: Option<RangeInclusive<u32>>,
     threads: u32,
+    stop: &AtomicBool,
 ) -> Result<Vec<Comparison>, ConformanceError> {
     let model = Model::load(path, &ModelOptions::default())?;
     model.require_exits()?;
@@ -158,7 +174,7 @@ pub fn compare(
         sequences: SEQUENCES,
         sequence_tokens: SEQUENCE_TOKENS,
         batch_tokens: SEQUENCE_TOKENS,
-        threads: threads.clamp(1, 512).cast_signed(),
+        threads: ffi::threads(threads).ok_or(ConformanceError::Threads(threads))?,
         precision: Precision::Half,
     };
     let mut batch = Batch::new(shape.batch_tokens);
@@ -176,6 +192,9 @@ pub fn compare(
     let folder = tempfile::tempdir()?;
     let copy = folder.path().join("truncated.gguf");
     for depth in depths.clone() {
+        if stop.load(Ordering::Relaxed) {
+            return Err(ConformanceError::Stopped);
+        }
         write_copy(path, depth, &copy)?;
         let shallow = Model::load(&copy, &ModelOptions::default())?;
         let mut native = NativeContext::new(&shallow, &shape).map_err(ConformanceError::Run)?;

@@ -26,5 +26,5 @@ pub(super) use context::{RunError, TappedContext};
 pub use fault::GraphError;
 pub(super) use log::{last_error, route_logs};
 pub(super) use resume::Hidden;
-pub(super) use shape::ContextShape;
 pub use shape::Precision;
+pub(super) use shape::{ContextShape, threads};

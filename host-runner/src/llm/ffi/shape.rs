@@ -19,6 +19,11 @@ pub(in crate::llm) struct ContextShape {
     pub(in crate::llm) precision: Precision,
 }
 
+/// A number of CPU threads that llama.cpp takes, 1 to 512.
+pub(in crate::llm) fn threads(asked: u32) -> Option<i32> {
+    (1..=512).contains(&asked).then(|| asked.cast_signed())
+}
+
 /// What the KV cache is made of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Precision {

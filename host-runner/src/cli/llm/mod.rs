@@ -8,6 +8,7 @@ mod speculate;
 mod stress;
 
 use super::{Format, Outcome};
+use crate::llm::conformance::ConformanceError;
 use crate::llm::depths::Question;
 use crate::llm::random::Shape;
 use crate::llm::{Model, Request, prompt};
@@ -17,6 +18,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Check and measure early exit of a model, without a board.
 #[derive(Debug, Args)]
@@ -35,7 +37,18 @@ enum What {
     Stress(stress::Arguments),
 }
 
+/// Set by Ctrl-C and SIGTERM.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// An error once the user has stopped the command: half a comparison proves nothing, half a measurement means nothing.
+fn go_on() -> anyhow::Result<()> {
+    anyhow::ensure!(!STOP.load(Ordering::Relaxed), ConformanceError::Stopped);
+    Ok(())
+}
+
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+    // The models made on the spot lie in a folder that is removed on the way out.
+    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
     match &arguments.what {
         What::Check(check) => check::run(check, format),
         What::Depths(depths) => depths::run(depths, format),

@@ -5,11 +5,11 @@ use super::world::WorldArguments;
 use super::{Format, Outcome};
 use crate::bench::decide::{self, Costs};
 use crate::bench::telemetry;
-use crate::bench::train_step::quantile;
 use crate::bench::{simulate, train_step};
 use crate::eval::closed_loop::bench::Setup;
 use crate::eval::closed_loop::scenario::Scenario;
 use crate::input_file;
+use crate::measure::percentile::Quartiles;
 use crate::report::table::Table;
 use crate::resources::cpu_seconds;
 use anyhow::Context as _;
@@ -146,8 +146,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
 fn run_train_step(options: &TrainStep, format: Format) -> anyhow::Result<Outcome> {
     let times = train_step::measure(usize::try_from(options.updates)?, options.seed)?;
     let (inputs, logits, parameters) = times.shape;
-    let quartiles = |sorted: &[f64]| [0.25, 0.5, 0.75].map(|share| quantile(sorted, share));
-    let (wall, cpu) = (quartiles(&times.wall_ms), quartiles(&times.cpu_ms));
+    let (wall, cpu) = (times.wall_ms, times.cpu_ms);
     match format {
         Format::Json => {
             let mut object = Object::new("bench train-step", Some(options.seed), false);
@@ -158,7 +157,7 @@ fn run_train_step(options: &TrainStep, format: Format) -> anyhow::Result<Outcome
             object.figure("parameters", parameters);
             object.figure("updates", options.updates);
             object.wall("processor", processor());
-            for (name, [lower, median, upper]) in [("wall", wall), ("cpu", cpu)] {
+            for (name, Quartiles { lower, median, upper }) in [("wall", wall), ("cpu", cpu)] {
                 object.wall(&format!("{name}_lower_quartile_ms"), lower);
                 object.wall(&format!("{name}_median_ms"), median);
                 object.wall(&format!("{name}_upper_quartile_ms"), upper);
@@ -170,10 +169,10 @@ fn run_train_step(options: &TrainStep, format: Format) -> anyhow::Result<Outcome
              to {:.1}), {:.1} ms on the wall; medians of {} updates; {}",
             train_step::SAMPLES,
             train_step::EPOCHS,
-            cpu[1],
-            cpu[0],
-            cpu[2],
-            wall[1],
+            cpu.median,
+            cpu.lower,
+            cpu.upper,
+            wall.median,
             options.updates,
             processor()
         ))?,

@@ -19,14 +19,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Measure what the controller costs on this machine.
-#[derive(Debug, Args)]
-pub struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
 #[derive(Debug, Subcommand)]
-enum What {
+pub enum Command {
     Decide(Decide),
     Telemetry(Telemetry),
     TrainStep(TrainStep),
@@ -38,7 +32,7 @@ enum What {
 /// `docs/train_step_pytorch.py` runs this and the same update in `PyTorch`, in turn, and prints the ratio.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: energyllm bench train-step --json")]
-struct TrainStep {
+pub struct TrainStep {
     /// Updates to time.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     updates: u32,
@@ -50,7 +44,7 @@ struct TrainStep {
 /// Count simulated decisions per minute: a frozen policy in closed loop, every scenario of `eval`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: energyllm bench simulate --json")]
-struct Simulate {
+pub struct Simulate {
     /// The policy image.
     #[arg(long, value_name = "IMAGE", default_value = "models/policies/service.elp")]
     policy: PathBuf,
@@ -73,7 +67,7 @@ struct Simulate {
 /// of all samples. The synthetic policies have random weights and stated shapes.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: energyllm bench decide --json")]
-struct Decide {
+pub struct Decide {
     /// Measure this policy image beside the synthetic ones.
     #[arg(long, value_name = "IMAGE", default_value = "models/policies/service.elp")]
     policy: PathBuf,
@@ -98,7 +92,7 @@ struct Decide {
 #[command(
     after_help = "Examples:\n  energyllm bench telemetry\n  energyllm bench telemetry --root captured-board --json"
 )]
-struct Telemetry {
+pub struct Telemetry {
     #[command(flatten)]
     root: super::board::Root,
     /// Samples.
@@ -134,12 +128,12 @@ enum ShapeName {
     Joint,
 }
 
-pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
-    match &arguments.what {
-        What::Decide(decide) => run_decide(decide, format),
-        What::Telemetry(telemetry) => run_telemetry(telemetry, format),
-        What::TrainStep(train_step) => run_train_step(train_step, format),
-        What::Simulate(simulate) => run_simulate(simulate, format),
+pub fn run(command: &Command, format: Format) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Decide(decide) => run_decide(decide, format),
+        Command::Telemetry(telemetry) => run_telemetry(telemetry, format),
+        Command::TrainStep(train_step) => run_train_step(train_step, format),
+        Command::Simulate(simulate) => run_simulate(simulate, format),
     }
 }
 

@@ -13,20 +13,14 @@ use crate::llm::random::Shape;
 use crate::llm::{Model, Request, prompt};
 use crate::run::prompts;
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Check and measure early exit of a model, without a board.
-#[derive(Debug, Args)]
-pub struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
 #[derive(Debug, Subcommand)]
-enum What {
+pub enum Command {
     Check(check::Arguments),
     Depths(depths::Arguments),
     Bench(bench::Arguments),
@@ -35,14 +29,14 @@ enum What {
     Stress(stress::Arguments),
 }
 
-pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
-    match &arguments.what {
-        What::Check(check) => check::run(check, format),
-        What::Depths(depths) => depths::run(depths, format),
-        What::Bench(bench) => bench::run(bench, format),
-        What::Speculate(speculate) => speculate::run(speculate, format),
-        What::Gate(gate) => gate::run(gate, format),
-        What::Stress(stress) => stress::run(stress, format),
+pub fn run(command: &Command, format: Format) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Check(check) => check::run(check, format),
+        Command::Depths(depths) => depths::run(depths, format),
+        Command::Bench(bench) => bench::run(bench, format),
+        Command::Speculate(speculate) => speculate::run(speculate, format),
+        Command::Gate(gate) => gate::run(gate, format),
+        Command::Stress(stress) => stress::run(stress, format),
     }
 }
 

@@ -13,7 +13,8 @@ use crate::env::quality::Quality;
 use crate::env::queue::Queue;
 use crate::env::service::Service;
 use crate::input_file;
-use crate::link::keeper::{Assignment, LinkReport};
+use crate::link::events::LinkReport;
+use crate::link::keeper::Assignment;
 use crate::link::wire::in_process::InProcess;
 use crate::link::wire::program::Program;
 use crate::link::wire::{Opener, Wire};
@@ -105,7 +106,7 @@ impl<'a> Job<'a> {
         for name in ["record.jsonl", "run.png"] {
             let path = options.out.join(name);
             anyhow::ensure!(!path.is_dir(), "{} is a folder; choose another place with --out", path.display());
-            drop(AtomicFile::create(&path)?);
+            AtomicFile::check(&path)?;
         }
         let real = if options.is_real() { Some(RealBoard::open(&options.real)?) } else { None };
         let profile = match (profile, &real) {

@@ -117,7 +117,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let log = Log::read(file, &profile).with_context(unreadable)?;
     let replay = Replay::new(&log, &profile.gpu_clock_khz, options.arms, options.lambda, options.noise)
         .with_context(|| format!("cannot replay {}", options.grid.display()))?;
-    drop(AtomicFile::create(&options.figure)?);
+    AtomicFile::check(&options.figure)?;
     Manifest::of("search replay", options.seed, &[&options.grid, &options.board])
         .with_context(unreadable)?
         .write(&options.figure.with_extension("manifest.json"))?;

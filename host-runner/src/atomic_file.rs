@@ -1,6 +1,10 @@
-//! Files that exist whole or not at all: written under a temporary name in the same folder, then
-//! renamed.
+//! Files that exist whole or not at all, whatever stops the program or the machine: written under a temporary name in the
+//! same folder, brought to the disk, then renamed.
+//!
+//! A program that is killed leaves its temporary file behind. The next one that writes the same file removes it: who writes
+//! holds a lock on the temporary file, which ends with the process.
 
+use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -24,29 +28,24 @@ pub struct AtomicFileError {
 impl AtomicFile {
     /// Opens a file that will be called `path`; missing folders are made.
     pub fn create(path: &Path) -> Result<Self, AtomicFileError> {
-        let failed = |source| AtomicFileError { path: path.into(), source };
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(failed)?;
-        // Temporary files are private by default; results are for everyone to read.
-        let readable = std::fs::Permissions::from_mode(0o644);
-        let file = tempfile::Builder::new().prefix(".partial-").permissions(readable).tempfile_in(folder);
-        Ok(Self { file: std::io::BufWriter::new(file.map_err(failed)?), path: path.into() })
+        let file = temporary(path).map_err(|source| AtomicFileError { path: path.into(), source })?;
+        Ok(Self { file: std::io::BufWriter::new(file), path: path.into() })
+    }
+
+    /// Finds out, before long work, whether a file can be written at `path`.
+    pub fn check(path: &Path) -> Result<(), AtomicFileError> {
+        Self::create(path).map(drop)
     }
 
     /// Writes a whole file at once.
     pub fn write(path: &Path, bytes: &[u8]) -> Result<(), AtomicFileError> {
-        let mut file = Self::create(path)?;
-        file.write_all(bytes).map_err(|source| AtomicFileError { path: path.into(), source })?;
-        file.commit()
+        replace(path, bytes).map_err(|source| AtomicFileError { path: path.into(), source })
     }
 
-    /// Gives the file its name.
+    /// Gives the file its name. When this returns, content and name are on the disk.
     pub fn commit(self) -> Result<(), AtomicFileError> {
         let Self { file, path } = self;
-        let failed = |source| AtomicFileError { path: path.clone(), source };
-        let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.persist(&path).map_err(|error| failed(error.error))?;
-        Ok(())
+        persist(file, &path).map_err(|source| AtomicFileError { path, source })
     }
 }
 
@@ -60,9 +59,78 @@ impl Write for AtomicFile {
     }
 }
 
+/// Replaces a file by a whole one, which is on the disk when this returns.
+pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = std::io::BufWriter::new(temporary(path)?);
+    file.write_all(bytes)?;
+    persist(file, path)
+}
+
+/// A temporary file beside `path`, locked.
+fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
+    let folder = folder_of(path);
+    std::fs::create_dir_all(folder)?;
+    let prefix = prefix(path);
+    remove_leftovers(folder, &prefix)?;
+    loop {
+        // Temporary files are private by default; results are for everyone to read.
+        let readable = std::fs::Permissions::from_mode(0o644);
+        let file = tempfile::Builder::new().prefix(&prefix).permissions(readable).tempfile_in(folder)?;
+        match file.as_file().try_lock() {
+            // Before it was locked, somebody may have taken it for one that was left behind.
+            Err(TryLockError::WouldBlock) => {}
+            Ok(()) if !file.path().exists() => {}
+            // A file system without locks keeps its leftovers.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
+        }
+    }
+}
+
+fn persist(file: std::io::BufWriter<NamedTempFile>, path: &Path) -> std::io::Result<()> {
+    let file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    match File::open(folder_of(path))?.sync_all() {
+        // Some file systems know no synchronization of folders.
+        Err(error) if error.kind() != std::io::ErrorKind::InvalidInput => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what killed programs left of the same file.
+fn remove_leftovers(folder: &Path, prefix: &str) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix));
+        let Some(file) = is_ours.then(|| File::open(entry.path()).ok()).flatten() else { continue };
+        if file.try_lock().is_ok() {
+            match std::fs::remove_file(entry.path()) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// What the names of a file's temporary files begin with. A long name is cut: names end at 255 bytes.
+fn prefix(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    format!(".partial-{}-", name.chars().take(40).collect::<String>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
 
     #[test]
     fn nothing_is_seen_before_the_commit_and_nothing_is_left_without_it() {
@@ -72,10 +140,40 @@ mod tests {
         file.write_all(b"half").unwrap();
         assert!(!path.exists());
         drop(file);
+        AtomicFile::check(&path).unwrap();
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 0);
         AtomicFile::write(&path, b"whole").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"whole");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+    }
+
+    #[test]
+    fn what_a_killed_program_left_is_removed_and_what_others_write_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        // No process holds a lock on these: of this file, and of two others.
+        let other = [".partial-a.csv2-xyz", "result"];
+        for name in [".partial-a.csv-killed"].iter().chain(&other) {
+            std::fs::write(folder.path().join(name), b"half").unwrap();
+        }
+        // The test lets go of the file at its end, a lock of the same process counts as well.
+        let mut busy = AtomicFile::create(&path).unwrap();
+        busy.write_all(b"late").unwrap();
+        AtomicFile::write(&path, b"early").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"early");
+        busy.commit().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"late");
+        let mut left = names(folder.path());
+        left.sort();
+        assert_eq!(left, [other[0], "a.csv", other[1]]);
+    }
+
+    #[test]
+    fn the_longest_name_that_a_file_may_have_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ä".repeat(127));
+        AtomicFile::write(&path, b"x").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"x");
     }
 
     #[test]

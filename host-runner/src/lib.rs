@@ -19,7 +19,7 @@
 //! | [`quantize`] | the only door from floats to integers |
 //! | [`eval`] | governors and policies side by side |
 //! | [`verify`] | conformance against files of cases |
-//! | [`measure`] | energy out of samples of power |
+//! | [`measure`] | energy out of samples of power, percentiles |
 //! | [`bench`](mod@bench) | what our own code costs on a machine |
 //! | [`dataset`] | prompts and grids: statistics, conversion, synthetic columns |
 //! | [`plot`] | figures drawn from CSV files |
@@ -48,7 +48,6 @@ pub mod measure;
 pub mod overhead;
 pub mod plot;
 pub mod quantize;
-pub mod rapl;
 pub mod report;
 pub mod resources;
 pub mod roofline;

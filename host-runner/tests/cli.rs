@@ -143,7 +143,7 @@ fn ctrl_c_keeps_what_was_answered() {
     std::thread::sleep(std::time::Duration::from_millis(1500));
     let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(interrupt.success());
-    assert!(child.wait().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130), "neither a result nor a failure");
     let record = std::fs::read_to_string(out.join("record.jsonl")).unwrap();
     let last: Value = serde_json::from_str(record.lines().last().unwrap()).unwrap();
     assert_eq!(last["ending"], "interrupted");

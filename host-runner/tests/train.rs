@@ -120,6 +120,28 @@ fn without_times(path: &Path) -> Vec<Vec<String>> {
     text.lines().map(cells).collect()
 }
 
+/// Whoever stops a training is told that it did not end, and can go on.
+#[test]
+fn a_training_that_is_asked_to_stop_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("policy.ckpt");
+    let path = out.to_str().unwrap();
+    let start = "train pretrain --iterations 100000 --contexts 4 --group 3 --horizon 30 --threads 1 --out";
+    let arguments: Vec<&str> = start.split(' ').chain([path]).collect();
+    let mut child = energyllm(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    // From the checkpoint at its start on it listens.
+    while !out.exists() {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(Checkpoint::read(&out).unwrap().content.training.is_some());
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with(".partial")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[test]
 fn a_killed_pretraining_comes_to_the_same_result() {
     let folder = tempfile::tempdir().unwrap();

@@ -28,7 +28,7 @@ impl Bandit for GridSearch {
         }
         // Without exploring nothing is drawn.
         if self.explore_share > 0.0 && random.uniform() < self.explore_share {
-            return super::random::any(self.arms.len(), random);
+            return super::any(self.arms.len(), random);
         }
         self.recommend()
     }

@@ -33,3 +33,10 @@ pub trait Bandit {
     /// The arm that is thought best now.
     fn recommend(&self) -> usize;
 }
+
+/// One of `count` indices, all equally likely.
+fn any(count: usize, random: &mut Generator) -> usize {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below the count")]
+    let index = (random.uniform() * count as f64) as usize;
+    index
+}

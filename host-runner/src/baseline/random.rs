@@ -1,7 +1,7 @@
 //! Any arm at any time; recommends the one with the lowest mean.
 
-use super::Bandit;
 use super::grid_search::GridSearch;
+use super::{Bandit, any};
 use firmware_sim::plant::noise::Generator;
 
 /// Uniform choice.
@@ -9,13 +9,6 @@ use firmware_sim::plant::noise::Generator;
 pub struct Random {
     seen: GridSearch,
     arms: usize,
-}
-
-/// One of `count` indices, all equally likely.
-pub(super) fn any(count: usize, random: &mut Generator) -> usize {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below the count")]
-    let index = (random.uniform() * count as f64) as usize;
-    index
 }
 
 impl Random {

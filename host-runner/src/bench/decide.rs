@@ -1,5 +1,6 @@
 //! The time of a decision: the policy alone, and a whole step from telemetry to applied action.
 
+use crate::measure::percentile::percentile;
 use controller_core::control::{Controller, ControllerError};
 use controller_core::governor::{Learned, LearnedError};
 use controller_core::policy::{ImageError, Policy, PolicyImage};
@@ -58,17 +59,8 @@ impl Cost {
         });
         let mut times: Vec<f64> = (0..samples).map(|_| sample()).collect();
         times.sort_by(f64::total_cmp);
-        let quantile = |share: f64| {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length")]
-            let index = ((times.len() - 1) as f64 * share).round() as usize;
-            times[index]
-        };
-        Self {
-            median_ns: quantile(0.5),
-            lower_quartile_ns: quantile(0.25),
-            upper_quartile_ns: quantile(0.75),
-            p99_ns: quantile(0.99),
-        }
+        let at = |percent: f64| percentile(&times, percent).unwrap_or(f64::NAN);
+        Self { median_ns: at(50.0), lower_quartile_ns: at(25.0), upper_quartile_ns: at(75.0), p99_ns: at(99.0) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::board::survey::{Place, Survey};
 use crate::board::telemetry::{Clock, Sample};
+use crate::measure::percentile::percentile;
 use std::time::Instant;
 
 /// Times of one sample, nanoseconds.
@@ -30,6 +31,6 @@ pub fn measure(place: &Place, samples: usize) -> Cost {
         })
         .collect();
     times.sort_unstable();
-    let rank = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
-    Cost { channels: sample.readings.len(), median_ns: rank(50), p99_ns: rank(99) }
+    let [median_ns, p99_ns] = [50.0, 99.0].map(|percent| percentile(&times, percent).unwrap_or(0));
+    Cost { channels: sample.readings.len(), median_ns, p99_ns }
 }

@@ -6,6 +6,7 @@ use crate::grpo::network::Network;
 use crate::grpo::rollout::Group;
 use crate::grpo::update::{Learner, Member, Passes, Policy};
 use crate::import::prototype::Form;
+use crate::measure::percentile::Quartiles;
 use crate::quantize::FreezeError;
 use crate::resources::cpu_seconds;
 use controller_core::rng::Pcg32;
@@ -18,23 +19,15 @@ pub const SAMPLES: usize = 64;
 /// Passes over all samples, one parameter update each.
 pub const EPOCHS: usize = 10;
 
-/// Milliseconds of one update, sorted.
+/// Milliseconds of one update.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Times {
     /// By the clock on the wall.
-    pub wall_ms: Vec<f64>,
+    pub wall_ms: Quartiles,
     /// By this process's CPU time, which stands still while other programs run.
-    pub cpu_ms: Vec<f64>,
+    pub cpu_ms: Quartiles,
     /// Inputs, logits and parameters of the network.
     pub shape: (usize, usize, usize),
-}
-
-/// The value below which a share of sorted values lies.
-#[must_use]
-pub fn quantile(sorted: &[f64], share: f64) -> f64 {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length")]
-    let place = (sorted.len().saturating_sub(1) as f64 * share).round() as usize;
-    sorted.get(place).copied().unwrap_or(f64::NAN)
 }
 
 /// Measures updates on one thread: 64 samples of different random states, 10 epochs of one minibatch, clipped ratio,
@@ -84,22 +77,12 @@ pub fn measure(updates: usize, seed: u64) -> Result<Times, FreezeError> {
             cpu_ms.push((cpu_seconds() - cpu) * 1e3);
         }
     }
-    wall_ms.sort_by(f64::total_cmp);
-    cpu_ms.sort_by(f64::total_cmp);
-    Ok(Times { wall_ms, cpu_ms, shape })
+    Ok(Times { wall_ms: Quartiles::of(wall_ms), cpu_ms: Quartiles::of(cpu_ms), shape })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantiles_are_of_the_nearest_rank() {
-        let sorted: Vec<f64> = (0..5).map(f64::from).collect();
-        let found: Vec<f64> = [0.0, 0.25, 0.5, 1.0].iter().map(|share| quantile(&sorted, *share)).collect();
-        assert_eq!(found, [0.0, 1.0, 2.0, 4.0]);
-        assert!(quantile(&[], 0.5).is_nan());
-    }
 
     #[test]
     fn the_network_has_the_published_shape() {

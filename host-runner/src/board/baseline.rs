@@ -1,9 +1,9 @@
 //! What a board was like before its first change, kept in a file that survives whoever changes it.
 
 use super::tree::{FileTree, TreeError};
+use crate::atomic_file::replace;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Version of the file.
@@ -142,15 +142,8 @@ impl Baseline {
     /// a crash of the program nor of the machine loses it.
     pub fn save(&self, folder: &Path) -> Result<(), BaselineError> {
         let path = folder.join(NAME);
-        self.write(folder, &path).map_err(|source| BaselineError::Save { path, source })
-    }
-
-    fn write(&self, folder: &Path, path: &Path) -> std::io::Result<()> {
-        let mut file = tempfile::Builder::new().prefix(".partial-").tempfile_in(folder)?;
-        file.write_all(&serde_json::to_vec_pretty(self)?)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        File::open(folder)?.sync_all()
+        let written = serde_json::to_vec_pretty(self).map_err(Into::into).and_then(|bytes| replace(&path, &bytes));
+        written.map_err(|source| BaselineError::Save { path, source })
     }
 
     /// Reads the baseline that is kept in a folder; `None` when there is none.

@@ -25,6 +25,7 @@ pub mod thermal;
 pub mod trace;
 
 use crate::fit::{Estimate, Fit, FitError};
+use crate::measure::percentile::median;
 use data::SweepRow;
 use firmware_sim::plant::Profile;
 
@@ -79,10 +80,9 @@ fn fit_robustly(
         })
     };
     let first = run(places)?;
-    let mut sizes: Vec<f64> = first.residuals.iter().map(|residual| residual.abs()).collect();
-    sizes.sort_by(f64::total_cmp);
+    let sizes: Vec<f64> = first.residuals.iter().map(|residual| residual.abs()).collect();
     // 1.4826 times the median size is the standard deviation of a normal spread.
-    let limit = OUTLIER * 1.4826 * sizes.get(sizes.len() / 2).copied().unwrap_or(0.0);
+    let limit = OUTLIER * 1.4826 * median(sizes).unwrap_or(0.0);
     let kept: Vec<usize> = places
         .iter()
         .zip(&first.residuals)

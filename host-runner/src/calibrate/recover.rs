@@ -4,6 +4,7 @@
 use super::data::SweepRow;
 use super::{Part, fit_sweep, latency};
 use crate::fit::FitError;
+use crate::measure::percentile::median;
 use crate::sweep::rig::World;
 use crate::sweep::row::measure;
 use crate::sweep::{Effort, Grid, Row, SimulatedRig};
@@ -110,9 +111,8 @@ pub fn recover(profile: &Profile, seeds: u64, first_seed: u64, each: impl Fn()) 
     }
     let parameters = tallies
         .into_iter()
-        .map(|(name, identified, covered, mut widths)| {
-            widths.sort_by(f64::total_cmp);
-            let half_width_pct = widths.get(widths.len() / 2).copied().unwrap_or(0.0);
+        .map(|(name, identified, covered, widths)| {
+            let half_width_pct = median(widths).unwrap_or(0.0);
             Coverage { name, identified, covered, half_width_pct }
         })
         .collect();

@@ -7,6 +7,7 @@
 
 use super::trace::Trace;
 use crate::fit::{Estimate, FitError, Parameter, least_squares};
+use crate::measure::percentile::percentile;
 use crate::verify::plant::{Segment, ThermalLog, golden_section};
 use firmware_sim::plant::Profile;
 
@@ -274,12 +275,8 @@ fn throttle_onset_c(sources: &[Source], profile: &Profile) -> Option<(f64, f64)>
         return None;
     }
     plateau.sort_by(f64::total_cmp);
-    let at = |share: f64| {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in the list")]
-        let place = (share * (plateau.len() - 1) as f64) as usize;
-        plateau[place]
-    };
-    Some((at(0.5), (at(0.975) - at(0.025)) / 2.0))
+    let at = |percent: f64| percentile(&plateau, percent);
+    Some((at(50.0)?, (at(97.5)? - at(2.5)?) / 2.0))
 }
 
 fn widening(residuals: &[f64]) -> f64 {

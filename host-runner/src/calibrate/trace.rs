@@ -1,5 +1,6 @@
 //! Cool-down and heating traces: temperature over time at a known power.
 
+use crate::measure::percentile::median;
 use crate::verify::plant::Segment;
 use firmware_sim::plant::thermal::Nodes;
 use firmware_sim::plant::{Profile, fan};
@@ -142,9 +143,7 @@ impl Trace {
     /// Median time between two samples, s.
     #[must_use]
     pub fn spacing_s(&self) -> f64 {
-        let mut gaps: Vec<f64> = self.samples.windows(2).map(|pair| pair[1].time_s - pair[0].time_s).collect();
-        gaps.sort_by(f64::total_cmp);
-        gaps[gaps.len() / 2]
+        median(self.samples.windows(2).map(|pair| pair[1].time_s - pair[0].time_s).collect()).unwrap_or(f64::NAN)
     }
 }
 

@@ -5,11 +5,11 @@ use super::world::WorldArguments;
 use super::{Format, Outcome};
 use crate::bench::decide::{self, Costs};
 use crate::bench::telemetry;
-use crate::bench::train_step::quantile;
 use crate::bench::{simulate, train_step};
 use crate::eval::closed_loop::bench::Setup;
 use crate::eval::closed_loop::scenario::Scenario;
 use crate::input_file;
+use crate::measure::percentile::Quartiles;
 use crate::report::table::Table;
 use crate::resources::cpu_seconds;
 use anyhow::Context as _;
@@ -19,14 +19,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Measure what the controller costs on this machine.
-#[derive(Debug, Args)]
-pub struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
 #[derive(Debug, Subcommand)]
-enum What {
+pub enum Command {
     Decide(Decide),
     Telemetry(Telemetry),
     TrainStep(TrainStep),
@@ -38,7 +32,7 @@ enum What {
 /// `docs/train_step_pytorch.py` runs this and the same update in `PyTorch`, in turn, and prints the ratio.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: energyllm bench train-step --json")]
-struct TrainStep {
+pub struct TrainStep {
     /// Updates to time.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     updates: u32,
@@ -50,7 +44,7 @@ struct TrainStep {
 /// Count simulated decisions per minute: a frozen policy in closed loop, every scenario of `eval`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: energyllm bench simulate --json")]
-struct Simulate {
+pub struct Simulate {
     /// The policy image.
     #[arg(long, value_name = "IMAGE", default_value = "models/policies/service.elp")]
     policy: PathBuf,
@@ -73,7 +67,7 @@ struct Simulate {
 /// of all samples. The synthetic policies have random weights and stated shapes.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: energyllm bench decide --json")]
-struct Decide {
+pub struct Decide {
     /// Measure this policy image beside the synthetic ones.
     #[arg(long, value_name = "IMAGE", default_value = "models/policies/service.elp")]
     policy: PathBuf,
@@ -98,7 +92,7 @@ struct Decide {
 #[command(
     after_help = "Examples:\n  energyllm bench telemetry\n  energyllm bench telemetry --root captured-board --json"
 )]
-struct Telemetry {
+pub struct Telemetry {
     #[command(flatten)]
     root: super::board::Root,
     /// Samples.
@@ -134,20 +128,19 @@ enum ShapeName {
     Joint,
 }
 
-pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
-    match &arguments.what {
-        What::Decide(decide) => run_decide(decide, format),
-        What::Telemetry(telemetry) => run_telemetry(telemetry, format),
-        What::TrainStep(train_step) => run_train_step(train_step, format),
-        What::Simulate(simulate) => run_simulate(simulate, format),
+pub fn run(command: &Command, format: Format) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Decide(decide) => run_decide(decide, format),
+        Command::Telemetry(telemetry) => run_telemetry(telemetry, format),
+        Command::TrainStep(train_step) => run_train_step(train_step, format),
+        Command::Simulate(simulate) => run_simulate(simulate, format),
     }
 }
 
 fn run_train_step(options: &TrainStep, format: Format) -> anyhow::Result<Outcome> {
     let times = train_step::measure(usize::try_from(options.updates)?, options.seed)?;
     let (inputs, logits, parameters) = times.shape;
-    let quartiles = |sorted: &[f64]| [0.25, 0.5, 0.75].map(|share| quantile(sorted, share));
-    let (wall, cpu) = (quartiles(&times.wall_ms), quartiles(&times.cpu_ms));
+    let (wall, cpu) = (times.wall_ms, times.cpu_ms);
     match format {
         Format::Json => {
             let mut object = Object::new("bench train-step", Some(options.seed), false);
@@ -158,7 +151,7 @@ fn run_train_step(options: &TrainStep, format: Format) -> anyhow::Result<Outcome
             object.figure("parameters", parameters);
             object.figure("updates", options.updates);
             object.wall("processor", processor());
-            for (name, [lower, median, upper]) in [("wall", wall), ("cpu", cpu)] {
+            for (name, Quartiles { lower, median, upper }) in [("wall", wall), ("cpu", cpu)] {
                 object.wall(&format!("{name}_lower_quartile_ms"), lower);
                 object.wall(&format!("{name}_median_ms"), median);
                 object.wall(&format!("{name}_upper_quartile_ms"), upper);
@@ -170,10 +163,10 @@ fn run_train_step(options: &TrainStep, format: Format) -> anyhow::Result<Outcome
              to {:.1}), {:.1} ms on the wall; medians of {} updates; {}",
             train_step::SAMPLES,
             train_step::EPOCHS,
-            cpu[1],
-            cpu[0],
-            cpu[2],
-            wall[1],
+            cpu.median,
+            cpu.lower,
+            cpu.upper,
+            wall.median,
             options.updates,
             processor()
         ))?,

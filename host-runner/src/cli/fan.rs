@@ -1,6 +1,7 @@
 //! `energyllm fan`: the fan of a real board.
 
 use super::board::place::Place;
+use super::interrupt;
 use super::output::{Object, note, print};
 use super::{Format, Outcome};
 use crate::board::actuator::fan::{Driven, FanControl};
@@ -14,7 +15,6 @@ use crate::board::session::Session;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use controller_core::units::MilliCelsius;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Soft limit of boards that name no trip point.
@@ -26,20 +26,14 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// Drive the fan of a board, or give it back.
 ///
 /// `on` and `off` only say what they would do, until `--apply`.
-#[derive(Debug, Args)]
+#[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
   energyllm fan status
   sudo energyllm fan on --apply               full speed, until `fan auto`
   sudo energyllm fan off --until 70 --apply   still, until 70 °C, Ctrl-C or the end of this program
   sudo energyllm fan auto                     back to the vendor")]
-pub struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Debug, Subcommand)]
-enum What {
+pub enum Command {
     /// Full speed until `fan auto`; the vendor's fan service is stopped meanwhile.
     On(Change),
     /// Still, for an experiment. A guard stays: from a temperature on, or when none can be read, the fan goes back.
@@ -51,7 +45,7 @@ enum What {
 }
 
 #[derive(Debug, Args)]
-struct Change {
+pub struct Change {
     #[command(flatten)]
     place: Place,
     /// Really do it.
@@ -60,7 +54,7 @@ struct Change {
 }
 
 #[derive(Debug, Args)]
-struct Off {
+pub struct Off {
     #[command(flatten)]
     change: Change,
     /// Temperature at which the fan goes back, °C. Default: 20 below the board's soft limit; never above it.
@@ -71,15 +65,12 @@ struct Off {
     seconds: Option<u64>,
 }
 
-/// Set by Ctrl-C, SIGTERM and SIGHUP.
-static STOP: AtomicBool = AtomicBool::new(false);
-
-pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
-    match &arguments.what {
-        What::On(change) => on(change, format),
-        What::Off(off) => self::off(off, format),
-        What::Auto(place) => auto(place, format),
-        What::Status(place) => status(place, format),
+pub fn run(command: &Command, format: Format) -> anyhow::Result<Outcome> {
+    match command {
+        Command::On(change) => on(change, format),
+        Command::Off(off) => self::off(off, format),
+        Command::Auto(place) => auto(place, format),
+        Command::Status(place) => status(place, format),
     }
 }
 
@@ -131,7 +122,7 @@ fn off(options: &Off, format: Format) -> anyhow::Result<Outcome> {
         );
     }
     fan.hold_off(until);
-    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
+    interrupt::watch()?;
     note(&format!("the fan stands still until {until_c} °C or Ctrl-C"));
     let end = options.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let why = loop {
@@ -144,10 +135,10 @@ fn off(options: &Off, format: Format) -> anyhow::Result<Outcome> {
             _ => break "somebody else drives the fan",
         }
         let woken = now + PERIOD;
-        while Instant::now() < woken && !STOP.load(Ordering::Relaxed) {
+        while Instant::now() < woken && !interrupt::is_wanted() {
             std::thread::sleep(Duration::from_millis(20));
         }
-        if STOP.load(Ordering::Relaxed) || end.is_some_and(|end| Instant::now() >= end) {
+        if interrupt::is_wanted() || end.is_some_and(|end| Instant::now() >= end) {
             break "the time is over";
         }
     };

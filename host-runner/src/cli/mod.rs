@@ -2,7 +2,7 @@
 //!
 //! Results go to stdout, as tables for people or, with `--json`, as one object for machines;
 //! progress and logs go to stderr. Exit codes: 0 done, 1 a result or verification failed, 2 usage
-//! or environment.
+//! or environment, 130 stopped by Ctrl-C, SIGTERM or SIGHUP before the end.
 
 mod bench;
 mod board;
@@ -13,6 +13,7 @@ mod eval;
 mod fan;
 mod firmware;
 mod freeze;
+mod interrupt;
 mod llm;
 mod output;
 mod overhead;
@@ -45,21 +46,30 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Arguments>),
-    Train(train::Arguments),
+    #[command(subcommand)]
+    Train(train::Command),
     Freeze(freeze::Arguments),
     Eval(eval::Arguments),
-    Search(search::Arguments),
+    #[command(subcommand)]
+    Search(search::Command),
     Sweep(sweep::Arguments),
     Calibrate(calibrate::Arguments),
-    Verify(verify::Arguments),
-    Bench(bench::Arguments),
-    Board(board::Arguments),
-    Llm(llm::Arguments),
-    Fan(fan::Arguments),
+    #[command(subcommand)]
+    Verify(verify::Command),
+    #[command(subcommand)]
+    Bench(bench::Command),
+    #[command(subcommand)]
+    Board(board::Command),
+    #[command(subcommand)]
+    Llm(llm::Command),
+    #[command(subcommand)]
+    Fan(fan::Command),
     Plot(plot::Arguments),
-    Dataset(dataset::Arguments),
+    #[command(subcommand)]
+    Dataset(dataset::Command),
     Overhead(overhead::Arguments),
-    Firmware(firmware::Arguments),
+    #[command(subcommand)]
+    Firmware(firmware::Command),
 }
 
 /// How a command ended, when nothing went wrong on the way.
@@ -69,6 +79,19 @@ pub enum Outcome {
     Passed,
     /// The command did its work, and the result is that something does not hold.
     Failed,
+    /// A signal stopped it before the end; what it had done is kept.
+    Interrupted,
+}
+
+impl Outcome {
+    /// Of a command that may have been stopped: what was left undone weighs more than what the part that was done says.
+    const fn of(pass: bool, interrupted: bool) -> Self {
+        match (interrupted, pass) {
+            (true, _) => Self::Interrupted,
+            (false, true) => Self::Passed,
+            (false, false) => Self::Failed,
+        }
+    }
 }
 
 /// Parses the command line and runs the command.
@@ -98,6 +121,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::from(1),
+        Ok(Outcome::Interrupted) => ExitCode::from(interrupt::EXIT_CODE),
         Err(error) => {
             output::note(&format!("energyllm: {}", sentence(&error)));
             ExitCode::from(2)

@@ -1,34 +1,31 @@
 //! `energyllm overhead`: what control costs.
 
+use super::interrupt;
 use super::output::{Object, note, print};
 use super::{Format, Outcome};
+use crate::dataset::table::Table as File;
 use crate::env::profile::BoardProfile;
 use crate::env::quality::Quality;
 use crate::input_file;
 use crate::overhead::Account;
 use crate::overhead::files::{Figures, write_comparison, write_steps};
 use crate::overhead::ledger::Part;
-use crate::overhead::methods::Comparison;
+use crate::overhead::methods::{Comparison, Start};
 use crate::overhead::rig::Optimum;
-use crate::plot::{Kind, draw, table::Table as File};
+use crate::plot::{Kind, draw};
 use crate::report::manifest::Manifest;
 use crate::report::table::Table;
 use crate::run::choice::ChoiceError;
-use anyhow::Context as _;
 use clap::Args;
 use controller_core::supervisor::Limits;
 use firmware_sim::plant::Conditions;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Highest share of the time that a frozen policy may take, %. The published one took 2.5 %.
 const LIMIT_PCT: f64 = 0.1;
-
-/// Set by Ctrl-C and SIGTERM.
-static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Time and energy of control, beside inference alone and beside a grid search.
 #[derive(Debug, Args)]
@@ -90,18 +87,19 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         group: options.group,
     };
 
-    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
+    interrupt::watch()?;
     let started = Instant::now();
-    let bar = ProgressBar::new((options.evaluations * 3 + 3872usize.div_ceil(options.grid_stride)) as u64);
+    let bar = ProgressBar::new((options.evaluations * 4 + 3872usize.div_ceil(options.grid_stride)) as u64);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} batches (eta {eta})")?);
     // The bar is part of `other`.
     let mut go_on = || {
         bar.inc(1);
-        !STOP.load(Ordering::Relaxed)
+        !interrupt::is_wanted()
     };
     let mut accounts = vec![comparison.inference(&optimum, &mut go_on)];
     accounts.push(comparison.deployed(&optimum, &image, &mut go_on)?);
-    accounts.push(comparison.learning(&optimum, options.seed, &mut go_on));
+    accounts.push(comparison.learning(Start::Nothing, &optimum, options.seed, &mut go_on));
+    accounts.push(comparison.learning(Start::Simulation, &optimum, options.seed, &mut go_on));
     accounts.push(comparison.grid_search(&optimum, &mut go_on));
     bar.finish_and_clear();
     let complete = accounts.iter().all(|account| account.complete);
@@ -125,7 +123,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         Format::Json => object(options, &accounts, pass, started.elapsed().as_secs_f64()).print()?,
         Format::Text => print(&describe(options, &accounts, pass))?,
     }
-    Ok(if pass { Outcome::Passed } else { Outcome::Failed })
+    Ok(Outcome::of(pass, !complete))
 }
 
 /// Times of our code depend on the machine, so they are in `wall`; rewards and the board's time and energy are not.

@@ -2,7 +2,8 @@
 
 use super::output::{Object, print};
 use super::{Format, Outcome};
-use crate::plot::{Kind, draw, kinds, recognize, table::Table};
+use crate::dataset::table::Table;
+use crate::plot::{Kind, draw, kinds, recognize};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;

@@ -309,7 +309,7 @@ fn report(
     if ending == Ending::Interrupted {
         note("sweep: interrupted; the same command goes on from here");
     }
-    Ok(if ending == Ending::BoardOff { Outcome::Failed } else { Outcome::Passed })
+    Ok(Outcome::of(ending != Ending::BoardOff, ending == Ending::Interrupted))
 }
 
 #[cfg(test)]

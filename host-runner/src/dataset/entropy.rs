@@ -129,8 +129,8 @@ fn weights(warmth: Warmth) -> [f64; 7] {
 /// A CSV file that gets the columns.
 pub mod file {
     use super::{COLUMNS, FLAG, FLAGGED, LAYERS, Row, Scale, at, draw};
+    use crate::dataset::table::{BATCH, LATENCY};
     use crate::input_file;
-    use crate::plot::table::{BATCH, LATENCY};
     use firmware_sim::plant::noise::Generator;
     use std::collections::BTreeMap;
     use std::path::{Path, PathBuf};

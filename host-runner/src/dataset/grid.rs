@@ -4,7 +4,7 @@
 //! `H = (100 - temperature) / 60`, clipped to 0..=1, is what the published reward weighs them by: `H T + (1 - H) E`, less
 //! the penalties. A file without rewards gets that one.
 
-use crate::plot::table::{BATCH, LATENCY, Table};
+use crate::dataset::table::{BATCH, LATENCY, Table};
 use std::collections::BTreeMap;
 
 /// Limit and floor of the temperature in the published headroom, °C.

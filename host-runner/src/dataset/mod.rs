@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`grid`] | a grid search as settings and what they cost |
 //! | [`entropy`] | synthetic depth and entropy for a grid that has none |
+//! | [`table`] | any CSV file with a header, by its columns |
 //! | [`convert`] | prompts out of published data sets |
 
 pub mod convert;
 pub mod entropy;
 pub mod grid;
+pub mod table;

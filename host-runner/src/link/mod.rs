@@ -7,9 +7,11 @@
 //! | [`session`] | one request at a time, asked until it is answered |
 //! | [`upload`] | a policy image into the slot that does not decide |
 //! | [`journal`] | the turns of a run, so that a controller that missed some can be told |
+//! | [`events`] | what a run tells of its link |
 //! | [`keeper`] | heartbeats, the loss of the link, and the way back |
 
 pub mod address;
+pub mod events;
 pub mod journal;
 pub mod keeper;
 pub mod session;

@@ -25,15 +25,17 @@ impl EnergyCounter {
     pub fn update(&mut self, energy_uj: u64, at: Instant) -> Option<i64> {
         let (before_uj, before) = self.last.replace((energy_uj, at))?;
         let elapsed_us = u64::try_from(at.checked_duration_since(before)?.as_micros()).ok()?;
-        let spent_uj = difference(before_uj, energy_uj, self.highest_uj)?;
+        let spent_uj = counted(before_uj, energy_uj, self.highest_uj)?;
         // µJ/µs is W.
         let milliwatts = u128::from(spent_uj).checked_mul(1000)?.checked_div(u128::from(elapsed_us))?;
         i64::try_from(milliwatts).ok()
     }
 }
 
-/// What was counted between two values.
-fn difference(before: u64, after: u64, highest: u64) -> Option<u64> {
+/// What a counter that goes from 0 to `highest` and starts again counted between two values. `None` for a value that it
+/// cannot have.
+#[must_use]
+pub fn counted(before: u64, after: u64, highest: u64) -> Option<u64> {
     if before > highest || after > highest {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use super::ledger::Part;
 use super::{Account, Step};
-use crate::atomic_file::{AtomicFile, AtomicFileError};
+use crate::report::csv_file::{CsvFileError, write};
 use std::path::Path;
 
 /// Columns of the published comparison.
@@ -36,17 +36,6 @@ const PUBLISHED: [&str; 23] = [
 const LATENCY_LIMIT_S: f64 = 15.0;
 const TEMPERATURE_LIMIT_C: f64 = 100.0;
 const POWER_LIMIT_W: f64 = 60.0;
-
-/// Why a file was not written.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    /// A row could not be put together.
-    #[error("cannot write a row: {0}")]
-    Csv(#[from] csv::Error),
-    /// The file could not be made.
-    #[error(transparent)]
-    File(#[from] AtomicFileError),
-}
 
 /// Figures of a method that both the table and the file show.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,17 +79,17 @@ impl Figures {
 }
 
 /// Writes the comparison.
-pub fn write_comparison(accounts: &[Account], path: &Path) -> Result<(), FileError> {
+pub fn write_comparison(accounts: &[Account], path: &Path) -> Result<(), CsvFileError> {
     let mut header: Vec<String> = PUBLISHED.map(str::to_owned).to_vec();
     header.push("power_violation_rate".to_owned());
     header.extend(Part::ALL.iter().map(|part| format!("{}_time_sec", part.name())));
     header.extend(Part::ALL.iter().map(|part| format!("{}_energy_j", part.name())));
     header.extend(["control_per_eval_ms", "regret", "energy_per_token_j"].map(str::to_owned));
-    write(path, &header, accounts.iter().map(comparison))
+    write(path, header, accounts.iter().map(comparison))
 }
 
 /// Writes every evaluation of the methods that the published reward knows.
-pub fn write_steps(accounts: &[Account], path: &Path) -> Result<(), FileError> {
+pub fn write_steps(accounts: &[Account], path: &Path) -> Result<(), CsvFileError> {
     let header = [
         "method",
         "step",
@@ -117,7 +106,7 @@ pub fn write_steps(accounts: &[Account], path: &Path) -> Result<(), FileError> {
     let rows = accounts
         .iter()
         .flat_map(|account| account.steps.iter().enumerate().map(|(number, step)| row(account.method, number, step)));
-    write(path, &header.map(str::to_owned), rows)
+    write(path, header, rows)
 }
 
 fn row(method: &str, number: usize, step: &Step) -> Vec<String> {
@@ -156,8 +145,8 @@ fn comparison(account: &Account) -> Vec<String> {
     };
     let mut cells = vec![
         (*method).to_owned(),
-        number(0.0),
-        number(ledger.total_s()),
+        number(ledger.seconds(Part::Pretraining)),
+        number(ledger.total_s() - ledger.seconds(Part::Pretraining)),
         number(ledger.total_s()),
         steps.len().to_string(),
         each(ledger.total_s(), count),
@@ -184,14 +173,4 @@ fn comparison(account: &Account) -> Vec<String> {
     cells.extend(Part::ALL.iter().map(|part| number(ledger.joules(*part))));
     cells.extend([number(figures.control_ms), optional(figures.regret), number(figures.energy_per_token_j)]);
     cells
-}
-
-fn write(path: &Path, header: &[String], rows: impl Iterator<Item = Vec<String>>) -> Result<(), FileError> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(header)?;
-    for row in rows {
-        writer.write_record(&row)?;
-    }
-    let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
-    Ok(AtomicFile::write(path, &bytes)?)
 }

@@ -15,6 +15,8 @@ pub enum Part {
     Observation,
     /// Policy and supervisor: input to applied action.
     Decision,
+    /// Teaching a policy before it sees the board.
+    Pretraining,
     /// Drawing a group of actions.
     Sampling,
     /// Advantages, gradients and the step of the optimizer.
@@ -27,12 +29,13 @@ pub enum Part {
 
 impl Part {
     /// All, in the order of the columns.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Inference,
         Self::Gap,
         Self::Telemetry,
         Self::Observation,
         Self::Decision,
+        Self::Pretraining,
         Self::Sampling,
         Self::Update,
         Self::Actuation,
@@ -48,6 +51,7 @@ impl Part {
             Self::Telemetry => "telemetry",
             Self::Observation => "observation",
             Self::Decision => "decision",
+            Self::Pretraining => "pretraining",
             Self::Sampling => "sampling",
             Self::Update => "update",
             Self::Actuation => "actuation",
@@ -65,8 +69,8 @@ impl Part {
 /// Sums by part.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ledger {
-    seconds: [f64; 9],
-    joules: [f64; 9],
+    seconds: [f64; Part::ALL.len()],
+    joules: [f64; Part::ALL.len()],
     /// Power of the board while our code runs, W.
     idle_w: f64,
 }

@@ -1,17 +1,21 @@
 //! The methods that are compared.
 
-use super::learner::Learner;
 use super::ledger::Part;
-use super::rig::{Optimum, Rig};
+use super::rig::{Optimum, Rig, published_reward};
 use super::{Account, Step};
 use crate::env::profile::BoardProfile;
-use crate::eval::prototype::table::published_actions;
+use crate::eval::prototype::learner::{Plan, TemperaturePolicy, train};
+use crate::eval::prototype::table::{Table, published_actions};
+use crate::grpo::loss::{Coefficients, Divergence};
+use crate::grpo::rollout::Group;
+use crate::grpo::update::Passes;
 use controller_core::action::{Action, Setting};
 use controller_core::observation::Observer;
 use controller_core::policy::{ImageError, Policy, PolicyImage};
 use controller_core::supervisor::{Limits, Supervisor};
 use controller_core::telemetry::Reading;
 use firmware_sim::plant::Conditions;
+use std::collections::VecDeque;
 
 /// The published best setting: clock of prefill and decode by index, batch less one.
 const PUBLISHED_BEST: Action = Action { prefill: 7, decode: 6, batch: 31, depth: 0, fan: 0 };
@@ -126,35 +130,80 @@ impl Comparison {
         Ok(Self::account("frozen policy", rig, steps, self.evaluations))
     }
 
-    /// A policy that starts from nothing and learns on the board, group by group.
-    pub fn learning(&self, optimum: &Optimum, seed: u64, go_on: &mut dyn FnMut() -> bool) -> Account {
+    /// A policy that learns on the board, group by group.
+    pub fn learning(&self, start: Start, optimum: &Optimum, seed: u64, go_on: &mut dyn FnMut() -> bool) -> Account {
         let actions = published_actions(&self.profile.plant);
-        let mut learner = Learner::new(actions.clone(), seed);
         let mut rig = self.rig(optimum);
+        let mut policy = match start {
+            Start::Nothing => TemperaturePolicy::new(actions.clone(), seed),
+            Start::Simulation => rig.ledger.measure(Part::Pretraining, || {
+                let table = Table::new(&self.profile.plant, 1.0, published_reward());
+                train(&table, &Plan { seed, ..Plan::default() }, || ())
+            }),
+        };
         let mut steps = Vec::with_capacity(self.evaluations);
+        let mut recent: VecDeque<Group> = VecDeque::with_capacity(RECENT);
         let (mut groups, mut updates) = (0, 0);
         'board: while steps.len() < self.evaluations {
+            let left = 1.0 - steps.len() as f64 / self.evaluations as f64;
             let telemetry = rig.telemetry();
-            let sensed = telemetry.temperature.value().map_or(40.0, |value| f64::from(value.0) / 1000.0);
-            let group = learner.sample(sensed, self.group, &mut rig.ledger);
+            let sensed_c = telemetry.temperature.value().map_or(40.0, |value| f64::from(value.0) / 1000.0);
+            let observation = rig.ledger.measure(Part::Observation, || TemperaturePolicy::observe(sensed_c));
+            let mut group = rig.ledger.measure(Part::Sampling, || policy.draw(observation, self.group));
             groups += 1;
-            let mut rewards = Vec::with_capacity(group.actions.len());
             for action in &group.actions {
                 if !go_on() {
                     break 'board;
                 }
                 let setting = rig.ledger.measure(Part::Actuation, || actions.setting(*action));
-                let Some(setting) = setting else { continue };
+                let setting = setting.expect("the policy chooses among the published actions");
                 let step = rig.run(*action, &setting, true);
-                rewards.push(step.reward.unwrap_or(0.0));
+                group.rewards.push(step.reward.unwrap_or(0.0));
                 steps.push(step);
             }
-            if rewards.len() == group.actions.len() {
-                learner.update(&group, &rewards, &mut rig.ledger);
+            // A policy that is sure draws one action, which has nothing to compare itself with.
+            if group.actions.len() > 1 {
+                rig.ledger.measure(Part::Update, || {
+                    recent.truncate(RECENT - 1);
+                    recent.push_front(group);
+                    policy.learn(recent.make_contiguous(), &start.passes(left));
+                });
                 updates += 1;
             }
         }
-        let account = Self::account("learning policy", rig, steps, self.evaluations);
+        let account = Self::account(start.method(), rig, steps, self.evaluations);
         Account { group: self.group, groups, updates, ..account }
+    }
+}
+
+/// Groups that an update learns from, the youngest first: a few batches say too little by themselves.
+const RECENT: usize = 8;
+
+/// What a policy knows before it learns on the board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing.
+    Nothing,
+    /// What a training on the plant of the board's profile has taught it.
+    Simulation,
+}
+
+impl Start {
+    const fn method(self) -> &'static str {
+        match self {
+            Self::Nothing => "learning policy",
+            Self::Simulation => "pretrained policy",
+        }
+    }
+
+    /// How it learns while this share of the evaluations is left.
+    fn passes(self, left: f64) -> Passes {
+        let learning_rate = match self {
+            Self::Nothing => 1e-2,
+            Self::Simulation => 1e-3,
+        };
+        let coefficients =
+            Coefficients { clip: 0.2, kl: 0.02, divergence: Divergence::Exact, entropy: 0.005 * left, log_shift: 0.0 };
+        Passes { epochs: 4, minibatches: 1, learning_rate: learning_rate * (0.1 + 0.9 * left), coefficients }
     }
 }

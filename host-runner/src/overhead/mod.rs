@@ -10,12 +10,10 @@
 //! |---|---|
 //! | [`ledger`] | time and energy by part |
 //! | [`rig`] | the board, batch by batch, under the published reward |
-//! | [`methods`] | inference alone, grid search, a frozen policy, a policy that learns |
-//! | [`learner`] | GRPO with its times |
+//! | [`methods`] | inference alone, grid search, a frozen policy, policies that learn |
 //! | [`files`] | both CSV files |
 
 pub mod files;
-pub mod learner;
 pub mod ledger;
 pub mod methods;
 pub mod rig;

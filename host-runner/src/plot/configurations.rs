@@ -1,7 +1,7 @@
 //! Named settings of a grid beside each other: the lowest, the highest, the published best, and the best of this grid.
 
-use super::table::Table;
 use crate::dataset::grid::{Grid, Row};
+use crate::dataset::table::Table;
 use crate::report::sheet::Sheet;
 use crate::report::sheet::axis::Axis;
 use crate::report::sheet::panel::{Panel, Shape};

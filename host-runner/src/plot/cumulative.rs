@@ -2,7 +2,7 @@
 //! step, from the file where a search on the simulated board wrote it, else from the plant at the temperature of the row.
 
 use super::PlotError;
-use super::table::{LATENCY, Table};
+use crate::dataset::table::{LATENCY, Table};
 use crate::eval::prototype::log::TrainingLog;
 use crate::eval::prototype::table::Table as Plant;
 use crate::report::sheet::Sheet;

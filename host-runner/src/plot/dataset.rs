@@ -1,7 +1,7 @@
 //! What a grid search says, in 21 panels: rewards by knob, by pairs of knobs, and how the parts of the reward pull.
 
-use super::table::Table;
 use crate::dataset::grid::{Grid, Row, Spread, correlation, range};
+use crate::dataset::table::Table;
 use crate::report::sheet::Sheet;
 use crate::report::sheet::axis::Axis;
 use crate::report::sheet::panel::{Panel, Rule, Shape};

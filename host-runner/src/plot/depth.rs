@@ -1,6 +1,6 @@
 //! What fewer layers do to the answers, and to the speed.
 
-use super::table::{DEPTH, PERPLEXITY, Table};
+use crate::dataset::table::{DEPTH, PERPLEXITY, Table};
 use crate::report::sheet::Sheet;
 use crate::report::sheet::axis::Axis;
 use crate::report::sheet::panel::{Panel, Shape};

@@ -12,7 +12,6 @@
 //! | [`cumulative`] | energy and regret over evaluations, against a real optimum |
 //! | [`throttling`] | fixed settings and policies with the fan off, request by request and as a trace |
 //! | [`depth`] | quality and speed against depth |
-//! | [`table`] | the file itself |
 
 pub mod configurations;
 pub mod cumulative;
@@ -21,14 +20,13 @@ pub mod depth;
 pub mod overhead;
 pub mod policy;
 pub mod results;
-pub mod table;
 pub mod throttling;
 pub mod top_actions;
 pub mod training;
 
+use crate::dataset::table::{self, Table, TableError};
 use crate::report::sheet::Sheet;
 use std::fmt;
-use table::{Table, TableError};
 
 /// A type of figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]

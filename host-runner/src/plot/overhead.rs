@@ -1,6 +1,6 @@
 //! What control costs: every second and joule of a method by its part, and the methods beside each other.
 
-use super::table::Table;
+use crate::dataset::table::Table;
 use crate::report::sheet::Sheet;
 use crate::report::sheet::axis::Axis;
 use crate::report::sheet::panel::{Panel, Shape};
@@ -9,12 +9,13 @@ use crate::report::sheet::panel::{Panel, Shape};
 type Names = (&'static str, &'static str, &'static str);
 
 /// Parts of a method's time: name, column of its seconds, column of its joules.
-const PARTS: [Names; 9] = [
+const PARTS: [Names; 10] = [
     ("inference", "inference_time_sec", "inference_energy_j"),
     ("gap", "gap_time_sec", "gap_energy_j"),
     ("telemetry", "telemetry_time_sec", "telemetry_energy_j"),
     ("observe", "observation_time_sec", "observation_energy_j"),
     ("decide", "decision_time_sec", "decision_energy_j"),
+    ("pretrain", "pretraining_time_sec", "pretraining_energy_j"),
     ("sample", "sampling_time_sec", "sampling_energy_j"),
     ("update", "update_time_sec", "update_energy_j"),
     ("actuate", "actuation_time_sec", "actuation_energy_j"),

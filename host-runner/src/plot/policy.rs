@@ -1,7 +1,7 @@
 //! A policy over its updates: loss, divergence from the reference and entropy, and the entropy of the model over the steps.
 
-use super::table::Table;
 use super::training;
+use crate::dataset::table::Table;
 use crate::report::sheet::Sheet;
 use crate::report::sheet::axis::Axis;
 use crate::report::sheet::panel::Panel;

@@ -1,6 +1,6 @@
 //! Twelve panels over the episodes of a training.
 
-use super::table::{LATENCY, Table};
+use crate::dataset::table::{LATENCY, Table};
 use crate::report::sheet::Sheet;
 use crate::report::sheet::axis::Axis;
 use crate::report::sheet::panel::{Panel, Rule, Shape};

@@ -1,6 +1,6 @@
 //! Fixed settings and policies with the fan off: where each begins to throttle, and what it then delivers.
 
-use super::table::Table;
+use crate::dataset::table::Table;
 use crate::report::sheet::Sheet;
 use crate::report::sheet::axis::Axis;
 use crate::report::sheet::panel::{Panel, Rule, Shape, moving_average};

@@ -1,7 +1,7 @@
 //! The best settings of a grid by reward, and what they cost.
 
-use super::table::Table;
 use crate::dataset::grid::{Grid, Row};
+use crate::dataset::table::Table;
 use crate::report::sheet::Sheet;
 use crate::report::sheet::axis::Axis;
 use crate::report::sheet::panel::{Panel, Shape};

@@ -1,6 +1,6 @@
 //! Twelve panels over the steps of a training or a deployment, raw in pale and as a moving average.
 
-use super::table::{BATCH, LATENCY, Table};
+use crate::dataset::table::{BATCH, LATENCY, Table};
 use crate::report::sheet::Sheet;
 use crate::report::sheet::axis::Axis;
 use crate::report::sheet::panel::{Panel, Rule, Shape};

@@ -67,6 +67,11 @@ impl CsvLog {
         self.rows
     }
 
+    /// Waits until the disk has all rows. To be called before a checkpoint is written that counts on them.
+    pub fn sync(&self) -> Result<(), CsvLogError> {
+        self.file.sync_data().map_err(|source| CsvLogError::Write { path: self.path.clone(), source })
+    }
+
     /// Adds a row; it is in the file when this returns.
     ///
     /// # Panics

@@ -2,6 +2,7 @@
 
 use super::board::Roofline;
 use super::points::{Answer, Measured, Phase, Point, PointsError};
+use crate::measure::percentile::median;
 use crate::report::table::{Table, number};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -76,24 +77,14 @@ pub fn answer<'a>(points: &'a [Point], boards: &[Roofline]) -> Result<PointsRepo
 
 fn errors(answers: &[Answer], of: fn(&Measured) -> Option<f64>) -> Option<Errors> {
     let error = |answer: &Answer| Some(of(&answer.predicted())? / of(&answer.point.measured)? - 1.0);
-    let mut signed: Vec<f64> = answers.iter().filter_map(error).collect();
-    let mut sizes: Vec<f64> = signed.iter().map(|error| error.abs()).collect();
+    let signed: Vec<f64> = answers.iter().filter_map(error).collect();
+    let sizes: Vec<f64> = signed.iter().map(|error| error.abs()).collect();
     Some(Errors {
         rows: sizes.len(),
         worst_pct: 100.0 * sizes.iter().copied().fold(0.0, f64::max),
-        median_pct: 100.0 * median(&mut sizes)?,
-        bias_pct: 100.0 * median(&mut signed)?,
+        median_pct: 100.0 * median(sizes)?,
+        bias_pct: 100.0 * median(signed)?,
     })
-}
-
-fn median(values: &mut [f64]) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        count if count % 2 == 1 => Some(values[middle]),
-        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
-    }
 }
 
 fn rankings(answers: &[Answer], (quantity, of): Quantity) -> Vec<Ranking> {

@@ -1,7 +1,7 @@
 //! Where the decisions of a run are made: in this process, or by the firmware.
 
 use crate::link::address::{Address, UnknownAddress};
-use crate::link::keeper::LinkEvent;
+use crate::link::events::LinkEvent;
 use controller_core::action::{ActionSpace, Decision};
 use controller_core::control::Controller;
 use controller_core::governor::Governor;

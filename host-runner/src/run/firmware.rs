@@ -7,8 +7,9 @@
 use super::choice::AnyGovernor;
 use super::control::Control;
 use crate::link::LinkError;
+use crate::link::events::{LinkEvent, LinkReport};
 use crate::link::journal::Half;
-use crate::link::keeper::{Assignment, Keeper, LinkEvent, LinkReport};
+use crate::link::keeper::{Assignment, Keeper};
 use crate::link::wire::Opener;
 use controller_core::action::{ActionSpace, Decision};
 use controller_core::control::Controller;

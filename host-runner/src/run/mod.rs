@@ -25,7 +25,7 @@ pub mod summary;
 use crate::env::answers::{Answers, DecodeWork};
 use crate::env::board::Board;
 use crate::env::service::Service;
-use crate::link::keeper::LinkEvent;
+use crate::link::events::LinkEvent;
 use control::Control;
 use controller_core::action::Setting;
 use controller_core::record::StepRecord;

@@ -2,6 +2,7 @@
 
 use super::{Ending, Finished, TurnRecord};
 use crate::env::answers::DecodeWork;
+use crate::measure::percentile::percentile;
 use controller_core::action::Reason;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -168,8 +169,8 @@ impl Collector {
             energy_per_request_j: per(self.energy_uj as f64 / 1e6, self.requests),
             mean_power_w: over(self.energy_uj as f64 / 1e6),
             throughput_tokens_per_s: over(self.tokens as f64),
-            response_p50_s: percentile(&self.responses_s, 50),
-            response_p95_s: percentile(&self.responses_s, 95),
+            response_p50_s: percentile(&self.responses_s, 50.0),
+            response_p95_s: percentile(&self.responses_s, 95.0),
             mean_batch: per(self.requests as f64, self.turns - self.holds),
             mean_depth_layers: per(self.depth_tokens as f64, self.tokens),
             mean_entropy_nats: per(self.entropy.0, self.entropy.1),
@@ -196,12 +197,6 @@ fn per(sum: f64, count: u64) -> Option<f64> {
     (count > 0).then(|| sum / count as f64)
 }
 
-/// Nearest-rank percentile of sorted values.
-fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied()
-}
-
 /// What decisions cost on this machine, wall-clock nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecisionCost {
@@ -219,8 +214,7 @@ impl DecisionCost {
     pub fn of(times_ns: &[u64]) -> Option<Self> {
         let mut sorted = times_ns.to_vec();
         sorted.sort_unstable();
-        let rank = |percent: usize| (sorted.len() * percent).div_ceil(100).max(1) - 1;
-        let (p50_ns, p95_ns) = (*sorted.get(rank(50))?, *sorted.get(rank(95))?);
+        let (p50_ns, p95_ns) = (percentile(&sorted, 50.0)?, percentile(&sorted, 95.0)?);
         Some(Self { mean_ns: sorted.iter().sum::<u64>() / sorted.len() as u64, p50_ns, p95_ns })
     }
 }
@@ -230,10 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_nearest_rank() {
-        let values: Vec<f64> = (1..=20).map(f64::from).collect();
-        assert_eq!((percentile(&values, 50), percentile(&values, 95)), (Some(10.0), Some(19.0)));
-        assert_eq!(percentile(&[], 50), None);
+    fn nothing_decided_has_no_cost() {
         assert_eq!(DecisionCost::of(&[9, 1, 2]), Some(DecisionCost { mean_ns: 4, p50_ns: 2, p95_ns: 9 }));
         assert_eq!(DecisionCost::of(&[]), None);
     }

@@ -11,6 +11,7 @@ use crate::baseline::Bandit;
 use crate::env::commission::{TooHot, Trials};
 use crate::env::replay::{Arm, Objective, Outcome};
 use crate::eval::closed_loop::compare::Interval;
+use crate::measure::percentile::percentile;
 use controller_core::action::Action;
 use firmware_sim::plant::noise::Generator;
 
@@ -34,7 +35,7 @@ const REFERENCE_BATCHES: u32 = 6;
 /// A spread of six batches may be small by chance: noise is taken to be at least this, in units of the reference's cost.
 const LEAST_NOISE: f64 = 0.004;
 /// Share of imagined boards whose energy the budget covers.
-const COVERED: f64 = 0.95;
+const COVERED_PCT: f64 = 95.0;
 
 /// What is known before the search.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -125,8 +126,7 @@ pub fn search(
 fn budget_j(trials: &Trials, arms: &[Arm], objective: &Objective, plan: &Plan) -> f64 {
     let mut hungriest = Prior::Generic.hungriest_batch_j(arms, objective, plan.seed);
     hungriest.sort_by(f64::total_cmp);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
-    let covered = hungriest[((hungriest.len() - 1) as f64 * COVERED) as usize];
+    let covered = percentile(&hungriest, COVERED_PCT).unwrap_or(f64::INFINITY);
     let waiting = trials.energy_j() / f64::from(REFERENCE_BATCHES) - objective.at_reference.energy_j;
     let batches = plan.evaluations as f64 * f64::from(plan.batches) + 2.0 * f64::from(plan.pairs);
     batches * (covered + waiting)

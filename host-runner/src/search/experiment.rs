@@ -11,6 +11,7 @@ use crate::baseline::lin_ucb::LinUcb;
 use crate::baseline::random::Random;
 use crate::baseline::square_cb::SquareCb;
 use crate::env::replay::Replay;
+use crate::measure::percentile::percentile;
 use firmware_sim::plant::Profile;
 use firmware_sim::plant::noise::Generator;
 use std::fmt;
@@ -115,10 +116,10 @@ impl Searches {
 
     /// Nearest-rank percentile over the seeds of the last pull with a recommendation that was not good.
     #[must_use]
-    pub fn last_off(&self, percent: usize) -> usize {
+    pub fn last_off(&self, percent: u32) -> usize {
         let mut sorted = self.last_off.clone();
         sorted.sort_unstable();
-        sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1]
+        percentile(&sorted, percent.into()).unwrap_or(0)
     }
 }
 

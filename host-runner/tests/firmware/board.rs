@@ -134,8 +134,8 @@ fn emulated_controller() -> Option<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     let status = cargo.current_dir(workspace()).env_remove("CARGO_INCREMENTAL").args(build).status().unwrap();
     assert!(status.success(), "cargo {build:?}");
-    let built = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    Some(built.join(TARGET).join("firmware/controller"))
+    let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    Some(folder.join(TARGET).join("firmware/controller"))
 }
 
 /// The program `controller`, as it is in the sources now.

@@ -1,11 +1,12 @@
 //! Plain Linux: energy counters of the processor (RAPL), clocks of its cores, temperatures and fans.
 
-use crate::board::attribute::{entries, number, text};
+use super::rapl::{EnergyZone, energy_zones};
+use crate::board::attribute::{entries, text};
 use crate::board::discover::Missing;
 use crate::board::discover::hwmon::{Chip, chips};
 use crate::board::discover::thermal::{Kind, Thermal};
 use crate::board::telemetry::{Average, Quantity, Role, TreeMeter, TreeSource};
-use crate::board::tree::{FileTree, TreeError, resolve};
+use crate::board::tree::FileTree;
 use crate::measure::counter::EnergyCounter;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -24,21 +25,6 @@ pub struct Linux {
     /// All other monitoring chips.
     pub chips: Vec<Chip>,
 }
-
-/// A zone of RAPL with a counter of energy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnergyZone {
-    /// Name, such as `package-0`; parts of a package have its name in front.
-    pub name: String,
-    /// File of the counter, µJ.
-    pub energy: PathBuf,
-    /// The counter's highest value, µJ.
-    pub highest_uj: u64,
-    /// Part of the total.
-    pub counts: bool,
-}
-
-const POWERCAP: &str = "/sys/class/powercap";
 
 /// Chips that measure the processor: Intel, AMD (two drivers), VIA, Arm boards.
 const PROCESSORS: [&str; 5] = ["coretemp", "k10temp", "zenpower", "via_cputemp", "cpu_thermal"];
@@ -133,49 +119,6 @@ fn add_chip(meter: &mut TreeMeter, tree: &dyn FileTree, chip: &Chip, role: Role)
     }
 }
 
-/// The zones with a counter that can be read.
-///
-/// The whole platform (`psys`) counts where it is measured, else packages and their memory, which is fed
-/// apart from the package. Cores and graphics are parts of their package and do not count.
-fn energy_zones(tree: &dyn FileTree) -> Result<Vec<EnergyZone>, Missing> {
-    let mut refused = Vec::new();
-    let mut zones: Vec<EnergyZone> = Vec::new();
-    for folder in entries(tree, POWERCAP) {
-        let Ok(folder) = resolve(tree, &folder) else { continue };
-        let Ok(name) = text(tree, &folder.join("name")) else { continue };
-        let energy = folder.join("energy_uj");
-        match number(tree, &energy) {
-            Ok(_) => {}
-            Err(error) if error.cause == TreeError::NotFound => continue,
-            Err(error) => {
-                refused.push(error.to_string());
-                continue;
-            }
-        }
-        let highest = number(tree, &folder.join("max_energy_range_uj")).ok().and_then(|uj| u64::try_from(uj).ok());
-        let parent = folder.parent().and_then(|parent| text(tree, &parent.join("name")).ok());
-        let name = match parent {
-            Some(package) if package.starts_with("package") => format!("{package}/{name}"),
-            _ => name,
-        };
-        // The same counters come a second time through memory (intel-rapl-mmio).
-        if !zones.iter().any(|zone| zone.name == name) {
-            zones.push(EnergyZone { counts: false, name, energy, highest_uj: highest.unwrap_or(u64::from(u32::MAX)) });
-        }
-    }
-    if zones.is_empty() {
-        let mut looked_for = vec![format!("{POWERCAP}/*/energy_uj")];
-        looked_for.extend(refused);
-        return Err(Missing { what: "processor energy", looked_for });
-    }
-    let platform = zones.iter().any(|zone| zone.name == "psys");
-    for zone in &mut zones {
-        let package = zone.name.starts_with("package") && (!zone.name.contains('/') || zone.name.ends_with("/dram"));
-        zone.counts = if platform { zone.name == "psys" } else { package };
-    }
-    Ok(zones)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,9 +128,9 @@ mod tests {
 
     const LAPTOP: &str = r#"{"files": {
         "/p/intel-rapl:0/name": "package-0", "/p/intel-rapl:0/energy_uj": "5", "/p/intel-rapl:0/max_energy_range_uj": "262143328850",
-        "/p/intel-rapl:0/intel-rapl:0:0/name": "core", "/p/intel-rapl:0/intel-rapl:0:0/energy_uj": "1",
-        "/p/intel-rapl:0/intel-rapl:0:1/name": "dram", "/p/intel-rapl:0/intel-rapl:0:1/energy_uj": "2",
-        "/m/intel-rapl-mmio:0/name": "package-0", "/m/intel-rapl-mmio:0/energy_uj": "5",
+        "/p/intel-rapl:0/intel-rapl:0:0/name": "core", "/p/intel-rapl:0/intel-rapl:0:0/energy_uj": "1", "/p/intel-rapl:0/intel-rapl:0:0/max_energy_range_uj": "262143328850",
+        "/p/intel-rapl:0/intel-rapl:0:1/name": "dram", "/p/intel-rapl:0/intel-rapl:0:1/energy_uj": "2", "/p/intel-rapl:0/intel-rapl:0:1/max_energy_range_uj": "65712999613",
+        "/m/intel-rapl-mmio:0/name": "package-0", "/m/intel-rapl-mmio:0/energy_uj": "5", "/m/intel-rapl-mmio:0/max_energy_range_uj": "262143328850",
         "/sys/class/hwmon/hwmon3/name": "coretemp", "/sys/class/hwmon/hwmon3/temp1_input": "51000", "/sys/class/hwmon/hwmon3/temp1_label": "Package id 0",
         "/sys/class/hwmon/hwmon4/name": "thinkpad", "/sys/class/hwmon/hwmon4/fan1_input": "2000", "/sys/class/hwmon/hwmon4/temp1_input": "40000",
         "/sys/class/thermal/thermal_zone0/type": "x86_pkg_temp", "/sys/class/thermal/thermal_zone0/temp": "51000",

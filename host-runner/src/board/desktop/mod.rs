@@ -3,6 +3,7 @@
 
 mod linux;
 mod nvml;
+pub mod rapl;
 
 pub use linux::Linux;
 pub use nvml::Nvml;

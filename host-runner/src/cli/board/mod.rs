@@ -15,26 +15,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Look at the board, see what is wrong with it, give it back. Only `restore` writes to it.
-#[derive(Debug, Args)]
-pub struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
 #[derive(Debug, Subcommand)]
-enum What {
+pub enum Command {
     Info(info::Info),
     Watch(watch::Watch),
     Doctor(doctor::Arguments),
     Restore(restore::Arguments),
 }
 
-pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
-    match &arguments.what {
-        What::Info(options) => info::run(options, format),
-        What::Watch(options) => watch::run(options, format),
-        What::Doctor(options) => doctor::run(options, format),
-        What::Restore(options) => restore::run(options, format),
+pub fn run(command: &Command, format: Format) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Info(options) => info::run(options, format),
+        Command::Watch(options) => watch::run(options, format),
+        Command::Doctor(options) => doctor::run(options, format),
+        Command::Restore(options) => restore::run(options, format),
     }
 }
 

@@ -1,5 +1,6 @@
 //! `energyllm board watch`: what the board says, sample after sample.
 
+use super::super::interrupt;
 use super::super::output::{Object, print, printable};
 use super::super::{Format, Outcome};
 use super::Root;
@@ -13,7 +14,6 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Show what the board says, sample after sample, until Ctrl-C.
@@ -72,7 +72,7 @@ pub fn run(options: &Watch, format: Format) -> anyhow::Result<Outcome> {
     let interval = Duration::from_secs_f64(options.interval);
     let plan = Plan { interval, max_gap: (interval * 3).max(Plan::default().max_gap), ..Plan::default() };
     let sampler = Sampler::start(Box::new(build), Clock::start(), plan).context("cannot start a thread")?;
-    let stopped = stop_flag();
+    interrupt::watch()?;
     let mut latest = sampler.latest();
     // The first sample may be there already; it counts.
     latest.number = 0;
@@ -80,7 +80,7 @@ pub fn run(options: &Watch, format: Format) -> anyhow::Result<Outcome> {
         options.record.as_deref().map(|path| Recorder::create(path, latest.meter.channels())).transpose()?;
     let mut account = Account::default();
     let mut screen = Screen { in_place: format == Format::Text && std::io::stdout().is_terminal(), lines: 0 };
-    while !stopped.load(Ordering::Relaxed) && options.samples.is_none_or(|limit| account.samples < limit) {
+    while !interrupt::is_wanted() && options.samples.is_none_or(|limit| account.samples < limit) {
         if !sampler.wait_beyond(latest.number, Duration::from_millis(100)) {
             continue;
         }
@@ -98,14 +98,6 @@ pub fn run(options: &Watch, format: Format) -> anyhow::Result<Outcome> {
     let until = sampler.measured_until().or(account.last);
     let energy = sampler.energy(account.first.unwrap_or_default(), until.unwrap_or_default());
     account.finish(&energy, format, options.record.as_deref())
-}
-
-fn stop_flag() -> Arc<AtomicBool> {
-    let stopped = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stopped);
-    // A second handler can only come from a caller of the library; then it stops the program.
-    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
-    stopped
 }
 
 impl Account {

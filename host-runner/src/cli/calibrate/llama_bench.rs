@@ -8,6 +8,7 @@ use crate::atomic_file::AtomicFile;
 use crate::env::profile::BoardProfile;
 use crate::fit::Estimate;
 use crate::input_file;
+use crate::measure::percentile::median;
 use crate::report::manifest::Manifest;
 use crate::report::table::Table;
 use crate::roofline::board::PlantModel;
@@ -105,9 +106,7 @@ fn write(profile: &BoardProfile, source: &Path, out: &Path) -> anyhow::Result<Pa
 }
 
 fn median_size(errors: &[f64]) -> Option<f64> {
-    let mut sizes: Vec<f64> = errors.iter().map(|error| 100.0 * error.abs()).collect();
-    sizes.sort_by(f64::total_cmp);
-    sizes.get(sizes.len() / 2).copied()
+    median(errors.iter().map(|error| 100.0 * error.abs()).collect())
 }
 
 fn describe(fitted: &EngineFit, written: &[PathBuf]) -> String {

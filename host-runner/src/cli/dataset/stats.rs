@@ -3,7 +3,8 @@
 use super::super::output::{Object, print};
 use super::super::{Format, Outcome};
 use crate::dataset::grid::{Grid, Row, correlation, range};
-use crate::plot::{Kind, draw, table::Table as File};
+use crate::dataset::table::Table as File;
+use crate::plot::{Kind, draw};
 use crate::report::table::Table;
 use clap::Args;
 use serde_json::json;

@@ -58,7 +58,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     });
     let prototype = prototype.transpose()?;
     let figure = options.out.join("closed-loop.png");
-    drop(AtomicFile::create(&figure)?);
+    AtomicFile::check(&figure)?;
     let mut inputs = vec![options.board.as_path(), &options.depths, &policy];
     inputs.extend(options.prototype.as_deref());
     Manifest::of("eval closed-loop", options.seed, &inputs)?.write(&options.out.join("closed-loop.manifest.json"))?;

@@ -1,14 +1,16 @@
 //! `energyllm eval --suite fan-off`.
 
+use super::super::interrupt;
 use super::super::output::{Object, note, print};
 use super::super::{Format, Outcome};
 use super::Arguments;
+use crate::dataset::table::Table as File;
 use crate::env::profile::BoardProfile;
 use crate::env::quality::Quality;
 use crate::eval::fan_off::files::{write_results, write_temperatures};
 use crate::eval::fan_off::{Ending, Plan, Player, Run, Setup, play};
 use crate::input_file;
-use crate::plot::{Kind, draw, table::Table as File};
+use crate::plot::{Kind, draw};
 use crate::report::manifest::Manifest;
 use crate::report::table::{Table, number};
 use crate::run::choice::{Choice, ChoiceError, PUBLISHED_BEST};
@@ -19,11 +21,7 @@ use firmware_sim::plant::Conditions;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// Set by Ctrl-C and SIGTERM.
-static STOP: AtomicBool = AtomicBool::new(false);
 
 pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     anyhow::ensure!((1..=100_000).contains(&options.requests), "--requests must lie between 1 and 100000");
@@ -68,18 +66,18 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     inputs.extend(learned.then_some(policy.as_path()));
     let manifest = Manifest::of("eval fan-off", options.seed, &inputs)?.on_simulated(&name);
 
-    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
+    interrupt::watch()?;
     let started = Instant::now();
     let bar = ProgressBar::new(u64::from(options.requests) * players.len() as u64);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} batches, {msg} (eta {eta})")?);
-    let mut runs = Vec::new();
+    let (mut runs, mut interrupted) = (Vec::new(), false);
     for player in &players {
         bar.set_message(player.to_string());
         let run = play(&setup, player, || {
             bar.inc(1);
-            !STOP.load(Ordering::Relaxed)
+            !interrupt::is_wanted()
         })?;
-        let interrupted = run.ending == Ending::Interrupted;
+        interrupted = run.ending == Ending::Interrupted;
         runs.push(run);
         if interrupted {
             note("stopped by the user; what was run so far is written");
@@ -94,7 +92,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         Format::Json => object(options, &runs, pass, started.elapsed().as_secs_f64()).print()?,
         Format::Text => print(&describe(options, &runs, pass, &files))?,
     }
-    Ok(if pass { Outcome::Passed } else { Outcome::Failed })
+    Ok(Outcome::of(pass, interrupted))
 }
 
 /// The governors under the supervisor, the one under test first, then the bare settings.

@@ -33,7 +33,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let session = plant::verify_file(path, &profile, &plant::Options::default())
         .with_context(|| format!("cannot fit the session of {}", path.display()))?;
     let file = options.out.join("prototype.png");
-    drop(AtomicFile::create(&file)?);
+    AtomicFile::check(&file)?;
     let mut inputs = vec![path, options.board.as_path()];
     inputs.extend(options.prototype.as_deref());
     Manifest::of("eval prototype", options.seed, &inputs)?.write(&options.out.join("prototype.manifest.json"))?;

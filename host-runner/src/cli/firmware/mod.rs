@@ -20,7 +20,7 @@ use std::str::FromStr;
 /// A link is serial:PATH[@BAUD] (115200 baud unless given) or tcp:HOST:PORT. Each of these commands
 /// greets the firmware, so its safety outputs are quiet until a second after the command has ended,
 /// and a run that shares the link loses it and takes it back.
-#[derive(Debug, Args)]
+#[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
   energyllm firmware ping --link serial:/dev/ttyACM0
@@ -28,13 +28,7 @@ Examples:
   energyllm firmware log --link tcp:127.0.0.1:7070
   energyllm firmware flash-image models/policies/service.elp --link serial:/dev/ttyACM0
   energyllm firmware states                        the picture of docs/firmware.md")]
-pub struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Debug, Subcommand)]
-enum What {
+pub enum Command {
     Ping(ping::Arguments),
     Status(status::Arguments),
     Log(log::Arguments),
@@ -42,13 +36,13 @@ enum What {
     States(states::Arguments),
 }
 
-pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
-    match &arguments.what {
-        What::Ping(ping) => ping::run(ping, format),
-        What::Status(status) => status::run(status, format),
-        What::Log(log) => log::run(log, format),
-        What::FlashImage(flash_image) => flash_image::run(flash_image, format),
-        What::States(states) => states::run(states, format),
+pub fn run(command: &Command, format: Format) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Ping(ping) => ping::run(ping, format),
+        Command::Status(status) => status::run(status, format),
+        Command::Log(log) => log::run(log, format),
+        Command::FlashImage(flash_image) => flash_image::run(flash_image, format),
+        Command::States(states) => states::run(states, format),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::super::output::{Object, print};
 use super::super::{Format, Outcome};
 use super::{Link, identity_row, introduce};
+use crate::measure::percentile::percentile;
 use clap::Args;
 use std::time::Instant;
 
@@ -26,7 +27,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         times_us.push(u64::try_from(sent_at.elapsed().as_micros()).unwrap_or(u64::MAX));
     }
     times_us.sort_unstable();
-    let (median, worst) = (times_us[times_us.len() / 2], times_us[times_us.len() - 1]);
+    let [median, worst] = [50.0, 100.0].map(|percent| percentile(&times_us, percent).unwrap_or(0));
     let after = session.traffic().all;
     let (sent, received) = (after.sent - before.sent, after.received - before.received);
     match format {

@@ -3,8 +3,9 @@
 use super::super::output::{Object, note, print};
 use super::super::{Format, Outcome};
 use super::{STOP, file_name, parse_numbers, temporary_folder, write_random};
-use crate::llm::bench::{BenchOptions, BenchReport, Spread, bench};
+use crate::llm::bench::{BenchOptions, BenchReport, bench};
 use crate::llm::random::Shape;
+use crate::measure::percentile::Quartiles;
 use crate::report::table::{Table, number};
 use anyhow::Context as _;
 use clap::Args;
@@ -22,7 +23,7 @@ const MEMORY_LIMIT: f64 = 1.05;
 ///
 /// The contenders take turns in one process; ratios are formed within a round, and median and quartiles are printed.
 /// Exit code 1 when a median passes its limit: 1.10 for an exit against the truncated copy, 1.03 for full depth
-/// against llama.cpp without a callback, 1.05 for memory. Joules per token are those of the processor packages (RAPL),
+/// against llama.cpp without a callback, 1.05 for memory. Joules per token are those of the processor (RAPL),
 /// where the kernel shows them; elsewhere the command says what is missing.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -106,10 +107,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
              rounds of {} steps, {} thread(s); medians [quartiles]",
             depth_table(&report),
             draft_table(&report),
-            report
-                .no_energy
-                .as_ref()
-                .map_or_else(|| "processor packages, whoever uses them".into(), ToString::to_string),
+            report.no_energy.as_ref().map_or_else(|| "the processor's, whoever uses it".into(), ToString::to_string),
             arguments.rounds,
             arguments.steps,
             arguments.threads
@@ -131,8 +129,8 @@ fn usual_depths(path: &std::path::Path) -> anyhow::Result<Vec<u32>> {
     Ok(depths)
 }
 
-fn spread(spread: Spread) -> String {
-    format!("{:.3} [{:.3} {:.3}]", spread.median, spread.low, spread.high)
+fn spread(spread: Quartiles) -> String {
+    format!("{:.3} [{:.3} {:.3}]", spread.median, spread.lower, spread.upper)
 }
 
 fn depth_table(report: &BenchReport) -> Table {
@@ -178,8 +176,8 @@ fn draft_table(report: &BenchReport) -> Table {
     table
 }
 
-fn json_of(spread: Spread) -> Value {
-    json!({"low": spread.low, "median": spread.median, "high": spread.high})
+fn json_of(spread: Quartiles) -> Value {
+    json!({"low": spread.lower, "median": spread.median, "high": spread.upper})
 }
 
 fn rows(report: &BenchReport) -> Vec<Value> {

@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let questions = questions(&model, &arguments.prompts, arguments.limit, arguments.max_new_tokens)?;
     let phrases = questions.iter().filter(|question| question.phrase.is_some()).count();
     let path = arguments.out.join("depths.json");
-    drop(AtomicFile::create(&path)?);
+    AtomicFile::check(&path)?;
     let options =
         EngineOptions { sequence_tokens: arguments.context, threads: arguments.threads, ..EngineOptions::default() };
     let mut engine = Engine::new(&model, &options)?;

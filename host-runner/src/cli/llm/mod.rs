@@ -7,6 +7,8 @@ mod gate;
 mod speculate;
 mod stress;
 
+use super::interrupt::{self, STOP};
+use super::output::note;
 use super::{Format, Outcome};
 use crate::llm::conformance::ConformanceError;
 use crate::llm::depths::Question;
@@ -14,21 +16,14 @@ use crate::llm::random::Shape;
 use crate::llm::{Model, Request, prompt};
 use crate::run::prompts;
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Check and measure early exit of a model, without a board.
-#[derive(Debug, Args)]
-pub struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
 #[derive(Debug, Subcommand)]
-enum What {
+pub enum Command {
     Check(check::Arguments),
     Depths(depths::Arguments),
     Bench(bench::Arguments),
@@ -37,25 +32,29 @@ enum What {
     Stress(stress::Arguments),
 }
 
-/// Set by Ctrl-C and SIGTERM.
-static STOP: AtomicBool = AtomicBool::new(false);
-
 /// An error once the user has stopped the command: half a comparison proves nothing, half a measurement means nothing.
 fn go_on() -> anyhow::Result<()> {
-    anyhow::ensure!(!STOP.load(Ordering::Relaxed), ConformanceError::Stopped);
+    anyhow::ensure!(!interrupt::is_wanted(), ConformanceError::Stopped);
     Ok(())
 }
 
-pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+pub fn run(command: &Command, format: Format) -> anyhow::Result<Outcome> {
     // The models made on the spot lie in a folder that is removed on the way out.
-    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("cannot watch for Ctrl-C")?;
-    match &arguments.what {
-        What::Check(check) => check::run(check, format),
-        What::Depths(depths) => depths::run(depths, format),
-        What::Bench(bench) => bench::run(bench, format),
-        What::Speculate(speculate) => speculate::run(speculate, format),
-        What::Gate(gate) => gate::run(gate, format),
-        What::Stress(stress) => stress::run(stress, format),
+    interrupt::watch()?;
+    let result = match command {
+        Command::Check(check) => check::run(check, format),
+        Command::Depths(depths) => depths::run(depths, format),
+        Command::Bench(bench) => bench::run(bench, format),
+        Command::Speculate(speculate) => speculate::run(speculate, format),
+        Command::Gate(gate) => gate::run(gate, format),
+        Command::Stress(stress) => stress::run(stress, format),
+    };
+    match result {
+        Err(error) if interrupt::is_wanted() => {
+            note(&format!("{error:#}"));
+            Ok(Outcome::Interrupted)
+        }
+        result => result,
     }
 }
 

@@ -9,6 +9,7 @@ use crate::llm::random::Shape;
 use crate::llm::{
     Depth, Drafter, Engine, EngineOptions, Model, ModelOptions, Precision, Prompt, Request, Sampling, Speculation,
 };
+use crate::measure::percentile::median;
 use crate::report::table::{Table, number};
 use crate::resources::cpu_seconds;
 use clap::Args;
@@ -200,8 +201,7 @@ fn compare(
         go_on()?;
         done(group.len() as u64);
     }
-    ratios.sort_by(f64::total_cmp);
-    Ok((same, ratios.get(ratios.len() / 2).copied()))
+    Ok((same, median(ratios)))
 }
 
 fn real_requests(arguments: &Arguments, model: &Model) -> anyhow::Result<Vec<Request>> {

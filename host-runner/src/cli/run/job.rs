@@ -14,7 +14,8 @@ use crate::env::quality::Quality;
 use crate::env::queue::Queue;
 use crate::env::service::Service;
 use crate::input_file;
-use crate::link::keeper::{Assignment, LinkReport};
+use crate::link::events::LinkReport;
+use crate::link::keeper::Assignment;
 use crate::link::wire::in_process::InProcess;
 use crate::link::wire::program::Program;
 use crate::link::wire::{Opener, Wire};
@@ -30,7 +31,6 @@ use crate::run::summary::{Collector, DecisionCost, Summary};
 use crate::run::{Course, TurnRecord, serve};
 use anyhow::Context as _;
 use controller_core::control::{Controller, RewardRule};
-use controller_core::policy::schema_hash;
 use controller_core::protocol::Configuration;
 use controller_core::reward::service::Service as ServiceReward;
 use controller_core::supervisor::{FallbackRule, Limits};
@@ -106,7 +106,7 @@ impl<'a> Job<'a> {
         for name in ["record.jsonl", "run.png"] {
             let path = options.out.join(name);
             anyhow::ensure!(!path.is_dir(), "{} is a folder; choose another place with --out", path.display());
-            drop(AtomicFile::create(&path)?);
+            AtomicFile::check(&path)?;
         }
         let real = if options.is_real() { Some(RealBoard::open(&options.real)?) } else { None };
         let profile = match (profile, &real) {

@@ -4,18 +4,17 @@ mod job;
 mod present;
 mod real;
 
+use super::interrupt::{self, STOP};
 use super::output::{note, print};
 use super::{Format, Outcome};
 use crate::run::Ending;
 use crate::run::choice::{self, Choice, ChoiceError, PUBLISHED_BEST};
 use crate::run::control::Place;
 use crate::run::decoding::{Decoding, DraftChoice, GateChoice};
-use anyhow::Context as _;
 use clap::Args;
 use job::Job;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Answer prompts in batches under a governor, on the simulated board or on a real one.
 ///
@@ -178,9 +177,6 @@ fn parse_fan_off(text: &str) -> Result<FanOff, String> {
     }
 }
 
-/// Set by Ctrl-C and SIGTERM.
-static STOP: AtomicBool = AtomicBool::new(false);
-
 pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     if options.controller != Place::InProcess && options.governor != Choice::Learned {
         anyhow::bail!("the firmware decides by a policy; leave --governor at learned, or --controller at inproc");
@@ -192,24 +188,23 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     }
     let job = Job::prepare(options)?;
     let session = job.session();
-    let stop = move || {
-        STOP.store(true, Ordering::Relaxed);
+    interrupt::watch_and(move || {
         // A batch may take long to end; the board is given back at once, and whatever the batch still wants is
         // stopped at the gate.
         if let Some(session) = session.upgrade() {
             session.release();
         }
-    };
-    ctrlc::set_handler(stop).context("cannot watch for Ctrl-C")?;
+    })?;
     let governors = options.governors();
     // Every governor is made before the first batch, so that a bad one costs no time.
     for governor in &governors {
         governor.build(&job.profile.actions, &options.policy, &job.image)?;
     }
     let mut results = Vec::new();
+    let mut interrupted = false;
     for governor in governors {
         let result = job.serve(governor)?;
-        let interrupted = result.summary.ending == Ending::Interrupted;
+        interrupted = result.summary.ending == Ending::Interrupted;
         results.push(result);
         if interrupted {
             note("stopped by the user; what was answered so far is recorded");
@@ -221,7 +216,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         Format::Json => job.object(&results).print()?,
         Format::Text => print(&job.describe(&results))?,
     }
-    Ok(if job.failed(&results) { Outcome::Failed } else { Outcome::Passed })
+    Ok(Outcome::of(!job.failed(&results), interrupted))
 }
 
 impl Arguments {

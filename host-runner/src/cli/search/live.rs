@@ -98,7 +98,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     check(options)?;
     let Kind::Sim = options.on;
     let world = options.world.world()?;
-    drop(AtomicFile::create(&options.out)?);
+    AtomicFile::check(&options.out)?;
     Manifest::of("search live", options.seed, &[&options.world.board, &options.world.depths])?
         .write(&options.out.with_extension("manifest.json"))?;
     let plant = match options.board_seed {

@@ -4,24 +4,18 @@ mod live;
 mod replay;
 
 use super::{Format, Outcome};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 /// Find a good setting of a board in few evaluations.
-#[derive(Debug, Args)]
-pub struct Arguments {
-    #[command(subcommand)]
-    how: How,
-}
-
 #[derive(Debug, Subcommand)]
-enum How {
+pub enum Command {
     Live(live::Arguments),
     Replay(replay::Arguments),
 }
 
-pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
-    match &arguments.how {
-        How::Live(live) => live::run(live, format),
-        How::Replay(replay) => replay::run(replay, format),
+pub fn run(command: &Command, format: Format) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Live(live) => live::run(live, format),
+        Command::Replay(replay) => replay::run(replay, format),
     }
 }

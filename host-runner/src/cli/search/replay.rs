@@ -77,7 +77,7 @@ const STAGES: [usize; 3] = [49, 200, 300];
 
 /// What `model_generic` must keep: mean regret after so many pulls, and when the recommendation is good for good.
 const REGRET_LIMITS: [(usize, f64); 2] = [(49, 3.0), (300, 5.0)];
-const LAST_OFF_LIMITS: [(usize, usize); 2] = [(50, 12), (95, 40)];
+const LAST_OFF_LIMITS: [(u32, usize); 2] = [(50, 12), (95, 40)];
 
 fn check(options: &Arguments) -> anyhow::Result<()> {
     anyhow::ensure!(
@@ -117,7 +117,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let log = Log::read(file, &profile).with_context(unreadable)?;
     let replay = Replay::new(&log, &profile.gpu_clock_khz, options.arms, options.lambda, options.noise)
         .with_context(|| format!("cannot replay {}", options.grid.display()))?;
-    drop(AtomicFile::create(&options.figure)?);
+    AtomicFile::check(&options.figure)?;
     Manifest::of("search replay", options.seed, &[&options.grid, &options.board])
         .with_context(unreadable)?
         .write(&options.figure.with_extension("manifest.json"))?;

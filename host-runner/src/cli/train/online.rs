@@ -1,11 +1,12 @@
 //! `energyllm train online`: on one living board, which nobody resets.
 
 use super::super::commissioned::{Commissioned, prefer};
+use super::super::interrupt;
 use super::super::output::{Object, note, print};
 use super::super::world::WorldArguments;
 use super::super::{Format, Outcome};
 use super::losses::{self, Row, draw};
-use super::{Files, interruption, within};
+use super::{Files, within};
 use crate::atomic_file::AtomicFile;
 use crate::env::living::Workload;
 use crate::env::logged;
@@ -37,7 +38,6 @@ use controller_core::supervisor::{Limits, Paces};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// On one living board: state is measured and never reset, groups run one member after the other.
@@ -159,7 +159,7 @@ const PUBLISHED: Step<f64> = step(
 
 pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     check(options)?;
-    drop(AtomicFile::create(&options.out)?);
+    AtomicFile::check(&options.out)?;
     let world = WorldArguments { board: options.profile.clone(), depths: options.depths.clone(), horizon: 240.0 };
     let world = world.world()?;
     let start = |path: &Path| read_policy(path, &world.profile.actions, options.seed);
@@ -362,14 +362,14 @@ pub fn go_on(
     format: Format,
 ) -> anyhow::Result<Outcome> {
     let started = Instant::now();
-    let interrupted = interruption();
+    interrupt::watch()?;
     let bar = ProgressBar::new(u64::from(trainer.plan().episodes));
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} episodes {msg} ({per_sec}, eta {eta})")?);
     bar.set_position(u64::from(trainer.counts().0));
     bar.reset_eta();
     trainer.checkpoint().write(&files.checkpoint)?;
     let mut stop = None;
-    while !trainer.is_done() && !interrupted.load(Ordering::Relaxed) {
+    while !trainer.is_done() && !interrupt::is_wanted() {
         let episode = trainer.episode()?;
         let log =
             TurnLog { actions: &trainer.content().actions, limits: trainer.place().limits(), rule: trainer.rule() };
@@ -377,6 +377,8 @@ pub fn go_on(
         if let Some(row) = row(&episode, &trainer) {
             row.write(&mut losses)?;
             if (row.update_step + 1).is_multiple_of(checkpoint_every) {
+                losses.sync()?;
+                episodes.sync()?;
                 trainer.checkpoint().write(&files.checkpoint)?;
             }
         }
@@ -385,6 +387,8 @@ pub fn go_on(
     }
     bar.finish_and_clear();
     let checkpoint = trainer.checkpoint();
+    losses.sync()?;
+    episodes.sync()?;
     checkpoint.write(&files.checkpoint)?;
     let simulated = trainer.place().is_simulated();
     let source = if simulated { "simulated board" } else { "logged grids" };
@@ -423,7 +427,7 @@ pub fn go_on(
             if figure { format!(", {}", files.figure().display()) } else { String::new() }
         ))?,
     }
-    Ok(Outcome::Passed)
+    Ok(Outcome::of(true, !complete))
 }
 
 fn row(episode: &Episode, trainer: &OnlineTrainer) -> Option<Row> {

@@ -1,10 +1,11 @@
 //! `energyllm train pretrain`: from scratch or from a policy, in the simulator.
 
+use super::super::interrupt;
 use super::super::output::{Object, note, print};
 use super::super::world::WorldArguments;
 use super::super::{Format, Outcome};
 use super::losses::{COLUMNS, Row, draw};
-use super::{Files, interruption, within};
+use super::{Files, within};
 use crate::atomic_file::AtomicFile;
 use crate::grpo::checkpoint::Checkpoint;
 use crate::grpo::heads::is_joint;
@@ -15,7 +16,6 @@ use crate::report::manifest::Manifest;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// From scratch, in the simulator.
@@ -70,7 +70,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         options.learning_rate
     );
     // A place that cannot be written must not cost a whole training.
-    drop(AtomicFile::create(&options.out)?);
+    AtomicFile::check(&options.out)?;
     let plan = Plan {
         seed: options.seed,
         iterations: options.iterations,
@@ -120,7 +120,7 @@ pub fn go_on(
     format: Format,
 ) -> anyhow::Result<Outcome> {
     let started = Instant::now();
-    let interrupted = interruption();
+    interrupt::watch()?;
     let bar = ProgressBar::new(u64::from(trainer.plan().iterations));
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} ({per_sec}, eta {eta})")?);
     bar.set_position(u64::from(trainer.iteration()));
@@ -128,10 +128,11 @@ pub fn go_on(
     // From the first moment on there is something to go on with.
     trainer.checkpoint().write(&files.checkpoint)?;
     let mut last = None;
-    while !trainer.is_done() && !interrupted.load(Ordering::Relaxed) {
+    while !trainer.is_done() && !interrupt::is_wanted() {
         let progress = trainer.iterate()?;
         row(&progress).write(&mut log)?;
         if progress.iteration.is_multiple_of(checkpoint_every) {
+            log.sync()?;
             trainer.checkpoint().write(&files.checkpoint)?;
         }
         tell(&bar, &progress);
@@ -139,6 +140,7 @@ pub fn go_on(
     }
     bar.finish_and_clear();
     let checkpoint = trainer.checkpoint();
+    log.sync()?;
     checkpoint.write(&files.checkpoint)?;
     let title = format!("energyllm train pretrain, seed {} (simulated board)", trainer.plan().seed);
     draw(&files.losses(), &title, &files.figure())?;
@@ -167,7 +169,7 @@ pub fn go_on(
             files.figure().display()
         ))?,
     }
-    Ok(Outcome::Passed)
+    Ok(Outcome::of(true, !complete))
 }
 
 fn row(progress: &Progress) -> Row {

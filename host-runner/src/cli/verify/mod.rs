@@ -5,17 +5,11 @@ mod cases;
 pub mod plant;
 
 use super::{Format, Outcome};
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 /// Check parts of the system against recorded truth.
-#[derive(Debug, Args)]
-pub struct Arguments {
-    #[command(subcommand)]
-    what: What,
-}
-
 #[derive(Debug, Subcommand)]
-enum What {
+pub enum Command {
     Plant(plant::Plant),
     Reward(cases::Reward),
     Grpo(cases::Grpo),
@@ -24,13 +18,13 @@ enum What {
     Sysfs(board::Sysfs),
 }
 
-pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
-    match &arguments.what {
-        What::Plant(options) => plant::run(options, format),
-        What::Reward(options) => cases::reward(options, format),
-        What::Grpo(options) => cases::grpo(options, format),
-        What::Policy(options) => cases::policy(options, format),
-        What::Tegrastats(options) => board::tegrastats(options, format),
-        What::Sysfs(options) => board::sysfs(options, format),
+pub fn run(command: &Command, format: Format) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Plant(options) => plant::run(options, format),
+        Command::Reward(options) => cases::reward(options, format),
+        Command::Grpo(options) => cases::grpo(options, format),
+        Command::Policy(options) => cases::policy(options, format),
+        Command::Tegrastats(options) => board::tegrastats(options, format),
+        Command::Sysfs(options) => board::sysfs(options, format),
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Run;
 use super::rig::{Batch, Phase, Sample};
-use crate::atomic_file::AtomicFile;
+use crate::report::csv_file::{CsvFileError, write};
 use std::path::Path;
 
 const RESULTS: [&str; 33] = [
@@ -69,41 +69,16 @@ const TEMPERATURES: [&str; 11] = [
 ];
 const OUR_TEMPERATURES: [&str; 4] = ["governor", "total_power_w", "fan_pwm", "fan_working"];
 
-/// Why a file was not written.
-#[derive(Debug, thiserror::Error)]
-pub enum FileError {
-    /// A row could not be put together.
-    #[error("cannot write a row: {0}")]
-    Csv(#[from] csv::Error),
-    /// The file could not be made.
-    #[error(transparent)]
-    File(#[from] crate::atomic_file::AtomicFileError),
-}
-
 /// Writes the batches. Timestamps are nanoseconds on the board's clock, `layers` is the number of the batch, as published.
-pub fn write_results(run: &Run, path: &Path) -> Result<(), FileError> {
+pub fn write_results(run: &Run, path: &Path) -> Result<(), CsvFileError> {
     let rows = run.batches.iter().map(|batch| result(run, batch));
     write(path, RESULTS.iter().chain(&OUR_RESULTS), rows)
 }
 
 /// Writes the trace. Timestamps are seconds on the board's clock, `layers` is empty, as published.
-pub fn write_temperatures(run: &Run, path: &Path) -> Result<(), FileError> {
+pub fn write_temperatures(run: &Run, path: &Path) -> Result<(), CsvFileError> {
     let rows = run.samples.iter().map(|sample| temperature(run, sample));
     write(path, TEMPERATURES.iter().chain(&OUR_TEMPERATURES), rows)
-}
-
-fn write<'a>(
-    path: &Path,
-    header: impl Iterator<Item = &'a &'static str>,
-    rows: impl Iterator<Item = Vec<String>>,
-) -> Result<(), FileError> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(header)?;
-    for row in rows {
-        writer.write_record(&row)?;
-    }
-    let bytes = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
-    Ok(AtomicFile::write(path, &bytes)?)
 }
 
 /// A number to four decimals, as the published logs have them.

@@ -13,6 +13,7 @@
 pub mod files;
 pub mod rig;
 
+use crate::measure::percentile::percentile;
 use crate::run::choice::{AnyGovernor, Choice, ChoiceError};
 use controller_core::action::{Action, ActionSpace, Setting};
 use controller_core::control::{Controller, ControllerError, RewardRule};
@@ -278,10 +279,6 @@ impl Run {
         let tail = &self.batches[self.batches.len().saturating_sub(50)..];
         let mut latencies: Vec<f64> = self.batches.iter().map(Batch::latency_s).collect();
         latencies.sort_by(f64::total_cmp);
-        let percentile = |hundredths: usize| {
-            let rank = (latencies.len() * hundredths).div_ceil(100).max(1);
-            latencies.get(rank - 1).copied()
-        };
         let fan_off_s = self.batches.iter().find(|batch| !batch.fan_working).map(|batch| batch.start_s);
         let throttled = self.batches.iter().find(|batch| batch.throttled_s > 0.0).map(|batch| batch.start_s);
         let energy_j = self.whole.energy_j + self.whole.fan_energy_j;
@@ -297,7 +294,7 @@ impl Run {
                 self.batches.first().and_then(|first| rate(&self.batches, first.start_s)),
                 tail.first().and_then(|first| rate(tail, first.start_s)),
             ],
-            latency_s: [percentile(50), percentile(95)],
+            latency_s: [50.0, 95.0].map(|percent| percentile(&latencies, percent)),
         }
     }
 

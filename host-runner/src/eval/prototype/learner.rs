@@ -1,16 +1,18 @@
-//! Ours: GRPO on the plant under the log's reward, one batch per decision, temperature as the only input.
+//! Ours: a policy over the published actions that sees the temperature alone and learns by the GRPO of [`crate::grpo`].
 //!
-//! A context is a temperature with the noise of one batch; a group tries different actions in it. Everything else
-//! is that of [`crate::grpo`]: network, heads, group-relative advantages with a noise floor, clipped ratio, exact
-//! divergence from the round's start.
+//! [`train`] teaches it on the plant under the log's reward, one batch per decision: a context is a temperature with the
+//! noise of one batch, and a group tries different actions in it. On a board (`energyllm overhead`) whoever runs the
+//! batches draws the groups and settles them.
 
 use super::table::Table;
 use crate::grpo::advantage::{group_relative, grpo};
 use crate::grpo::heads::Heads;
-use crate::grpo::loss::{Coefficients, Divergence, Sample, gradient};
+use crate::grpo::loss::{Coefficients, Divergence};
 use crate::grpo::network::Network;
-use crate::grpo::optimizer::Adam;
+use crate::grpo::rollout::Group;
+use crate::grpo::update::{Learner, Member, Passes, Policy};
 use controller_core::action::{Action, ActionSpace};
+use controller_core::observation::{Feature, FeatureRange};
 use controller_core::rng::Pcg32;
 use firmware_sim::plant::noise::Generator;
 
@@ -44,100 +46,109 @@ const TEMPERATURES_C: (f64, f64) = (40.0, 100.0);
 /// Spread of time and power between batches of one setting (`[plant.noise]` of the profile).
 const BATCH_SD: f64 = 0.007;
 
-/// A trained policy.
+/// What it sees: the temperature over the whole range, and enlarged around the reward's jump
+/// ([`HOT_FROM_C`](super::HOT_FROM_C)).
+const VIEWS: [FeatureRange; 2] = [
+    FeatureRange { feature: Feature::Temperature, low: 40_000, high: 100_000 },
+    FeatureRange { feature: Feature::Temperature, low: 78_200, high: 82_200 },
+];
+
+/// The policy.
 #[derive(Clone, Debug)]
-pub struct Policy {
-    network: Network,
+pub struct TemperaturePolicy {
+    learner: Learner,
     actions: ActionSpace,
-    /// Actions tried during training.
+    draws: Pcg32,
+    /// Actions tried so far.
     pub evaluations: u64,
 }
 
-/// Two views of the temperature, °C: over the whole range, and enlarged around the reward's jump.
-fn input(temperature_c: f64) -> [f64; 2] {
-    [(temperature_c - 70.0) / 30.0, ((temperature_c - super::HOT_FROM_C) / 2.0).clamp(-1.0, 1.0)]
-}
-
-impl Policy {
-    /// The most probable action at a temperature.
+impl TemperaturePolicy {
+    /// One that knows nothing.
     #[must_use]
-    pub fn decide(&self, temperature_c: f64) -> Action {
-        Heads::new(&self.network.forward(&input(temperature_c)).logits, &self.actions).greedy()
+    pub fn new(actions: ActionSpace, seed: u64) -> Self {
+        let network = Network::new(VIEWS.len(), &HIDDEN, actions.sizes().iter().sum(), seed);
+        Self { learner: Learner::new(network), actions, draws: Pcg32::new(seed), evaluations: 0 }
     }
-}
 
-/// One context and what was tried in it.
-struct Group {
-    input: [f64; 2],
-    actions: Vec<Action>,
-    log_probabilities: Vec<f64>,
-    advantages: Vec<f64>,
-    reference: Heads,
+    /// What it sees of a die temperature, °C.
+    #[must_use]
+    pub fn observe(temperature_c: f64) -> Vec<i16> {
+        #[expect(clippy::cast_possible_truncation, reason = "saturates, and a temperature is no such number")]
+        let millicelsius = (temperature_c * 1000.0).round() as i32;
+        VIEWS.iter().map(|view| view.normalize(millicelsius)).collect()
+    }
+
+    /// The most probable action.
+    #[must_use]
+    pub fn decide(&self, observation: &[i16]) -> Action {
+        self.heads(observation).greedy()
+    }
+
+    /// A group of different actions; its rewards are still to come.
+    pub fn draw(&mut self, observation: Vec<i16>, size: usize) -> Group {
+        let heads = self.heads(&observation);
+        let actions = heads.sample_group(size, &mut self.draws);
+        let log_probabilities = actions.iter().map(|action| heads.log_probability(*action)).collect();
+        self.evaluations += actions.len() as u64;
+        let weights = vec![1.0 / actions.len() as f64; actions.len()];
+        Group { observation, actions, weights, log_probabilities, rewards: Vec::new(), violations: 0 }
+    }
+
+    /// Learns from groups with their rewards, with its policy before as the reference.
+    pub fn learn(&mut self, groups: &[Group], passes: &Passes) {
+        let references: Vec<Heads> = groups.iter().map(|group| self.heads(&group.observation)).collect();
+        let advantages = |tried: &Group| {
+            // A group of one has nothing to compare itself with; it still counts for divergence and entropy.
+            group_relative(&tried.rewards, grpo(NOISE_FLOOR)).unwrap_or_else(|_| vec![0.0; tried.rewards.len()])
+        };
+        let members = groups.iter().enumerate().flat_map(|(group, tried)| {
+            advantages(tried).into_iter().enumerate().map(move |(index, advantage)| Member { group, index, advantage })
+        });
+        let members: Vec<Member> = members.collect();
+        let learned = self.learner.update(&self.actions, groups, &references, &members, passes, &mut self.draws);
+        learned.expect("only a quantized policy can be refused");
+    }
+
+    fn heads(&self, observation: &[i16]) -> Heads {
+        Policy::of(&self.learner.network).heads(observation, &self.actions)
+    }
 }
 
 /// Trains a policy on a table.
-pub fn train(table: &Table, plan: &Plan, mut each_round: impl FnMut()) -> Policy {
-    let (mut draws, mut noise) = (Pcg32::new(plan.seed), Generator::new(plan.seed));
-    let actions = table.actions().clone();
-    let logits = actions.sizes().iter().sum();
-    let mut network = Network::new(2, &HIDDEN, logits, plan.seed);
-    let mut optimizer = Adam::new(&network);
-    let mut evaluations = 0;
+pub fn train(table: &Table, plan: &Plan, mut each_round: impl FnMut()) -> TemperaturePolicy {
+    let mut policy = TemperaturePolicy::new(table.actions().clone(), plan.seed);
+    let mut noise = Generator::new(plan.seed);
     for round in 0..plan.rounds {
         let left = 1.0 - f64::from(round) / f64::from(plan.rounds);
-        let coefficients = Coefficients {
-            clip: 0.2,
-            kl: 0.02,
-            divergence: Divergence::Exact,
-            entropy: ENTROPY * left,
-            log_shift: 0.0,
-        };
         let groups: Vec<Group> =
-            (0..plan.contexts).map(|_| try_group(table, &network, plan.group, &mut draws, &mut noise)).collect();
-        evaluations += groups.iter().map(|group| group.actions.len() as u64).sum::<u64>();
-        for _ in 0..EPOCHS {
-            let sum = sum_of_gradients(&network, &groups, &actions, coefficients);
-            optimizer.step(&mut network, &sum, LEARNING_RATE * (0.1 + 0.9 * left));
-        }
+            (0..plan.contexts).map(|_| try_group(table, &mut policy, plan.group, &mut noise)).collect();
+        policy.learn(
+            &groups,
+            &Passes {
+                epochs: EPOCHS,
+                minibatches: 1,
+                learning_rate: LEARNING_RATE * (0.1 + 0.9 * left),
+                coefficients: Coefficients {
+                    clip: 0.2,
+                    kl: 0.02,
+                    divergence: Divergence::Exact,
+                    entropy: ENTROPY * left,
+                    log_shift: 0.0,
+                },
+            },
+        );
         each_round();
     }
-    Policy { network, actions, evaluations }
+    policy
 }
 
-fn try_group(table: &Table, network: &Network, size: usize, draws: &mut Pcg32, noise: &mut Generator) -> Group {
+fn try_group(table: &Table, policy: &mut TemperaturePolicy, size: usize, noise: &mut Generator) -> Group {
     let (low, high) = TEMPERATURES_C;
     let temperature_c = low + (high - low) * noise.uniform();
-    let input = input(temperature_c);
-    let reference = Heads::new(&network.forward(&input).logits, table.actions());
-    let actions = reference.sample_group(size, draws);
+    let group = policy.draw(TemperaturePolicy::observe(temperature_c), size);
     // All members share the noise: they differ by their action alone.
     let factors = (noise.factor(BATCH_SD), noise.factor(BATCH_SD));
-    let rewards: Vec<f64> = actions.iter().map(|action| table.noisy_reward(*action, temperature_c, factors)).collect();
-    // A group of one has nothing to compare itself with.
-    let advantages = group_relative(&rewards, grpo(NOISE_FLOOR)).unwrap_or_else(|_| vec![0.0; rewards.len()]);
-    let log_probabilities = actions.iter().map(|action| reference.log_probability(*action)).collect();
-    Group { input, actions, log_probabilities, advantages, reference }
-}
-
-fn sum_of_gradients(network: &Network, groups: &[Group], actions: &ActionSpace, coefficients: Coefficients) -> Network {
-    let members: usize = groups.iter().map(|group| group.actions.len()).sum();
-    let mut sum = network.zeros_like();
-    for group in groups {
-        let batch = network.forward_batch(&[group.input.to_vec()], None);
-        let heads = Heads::new(&batch.logits, actions);
-        let mut of_group = vec![0.0; batch.logits.len()];
-        let tried = group.actions.iter().zip(&group.log_probabilities).zip(&group.advantages);
-        for ((action, old_log_probability), advantage) in tried {
-            let sample = Sample {
-                choices: &heads.choices(*action),
-                old_log_probability: *old_log_probability,
-                advantage: *advantage,
-                reference: group.reference.categoricals(),
-            };
-            let of_member = gradient(heads.categoricals(), &sample, coefficients);
-            of_group.iter_mut().zip(of_member).for_each(|(sum, part)| *sum += part / members as f64);
-        }
-        network.backward_batch(&batch, &of_group, &mut sum);
-    }
-    sum
+    let rewards = group.actions.iter().map(|action| table.noisy_reward(*action, temperature_c, factors)).collect();
+    Group { rewards, ..group }
 }

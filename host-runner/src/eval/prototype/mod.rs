@@ -21,6 +21,7 @@ pub mod table;
 use crate::grpo::heads::Heads;
 use crate::import::prototype::Prototype;
 use controller_core::action::Action;
+use learner::TemperaturePolicy;
 use log::TrainingLog;
 use table::Table;
 
@@ -52,7 +53,7 @@ fn setting(prefill: u8, decode: u8, batch: u8) -> Action {
 
 /// Scores every policy on a log. `table` is the plant in the log's session, `ours` the trained policy.
 #[must_use]
-pub fn scores(log: &TrainingLog, table: &Table, ours: &learner::Policy) -> Vec<Score> {
+pub fn scores(log: &TrainingLog, table: &Table, ours: &TemperaturePolicy) -> Vec<Score> {
     let best_static = setting(7, 6, 32);
     let cold = setting(6, 3, 1);
     let play = |name: &'static str, choose: &dyn Fn(f64) -> Action| {
@@ -66,7 +67,7 @@ pub fn scores(log: &TrainingLog, table: &Table, ours: &learner::Policy) -> Vec<S
         play("fixed", &|_| best_static),
         play("max", &|_| setting(10, 10, 32)),
         play("two-rule", &|t| if t <= HOT_FROM_C { best_static } else { cold }),
-        play("ours", &|t| ours.decide(t)),
+        play("ours", &|t| ours.decide(&TemperaturePolicy::observe(t))),
         over_table("oracle", &|rewards| rewards.iter().copied().fold(f64::NEG_INFINITY, f64::max)),
         over_table("random", &|rewards| rewards.iter().sum::<f64>() / rewards.len() as f64),
     ]

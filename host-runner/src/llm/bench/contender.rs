@@ -1,12 +1,12 @@
 //! Who takes part: llama.cpp as it comes, and our engine. All run the same batches.
 
+use crate::board::desktop::rapl::{Rapl, RaplError};
 use crate::llm::batch::Batch;
 use crate::llm::cache::Reads;
 use crate::llm::conformance::ConformanceError;
 use crate::llm::ffi::{Hidden, TappedContext};
 use crate::llm::native::NativeContext;
 use crate::llm::sampling::Distribution;
-use crate::rapl::{Rapl, RaplError};
 use crate::resources::cpu_seconds;
 use std::time::{Duration, Instant};
 

@@ -14,7 +14,8 @@ use super::ffi::{self, ContextShape, Precision, TappedContext};
 use super::gguf::Header;
 use super::model::{Model, ModelError, ModelOptions};
 use super::native::NativeContext;
-use crate::rapl::{Rapl, RaplError};
+use crate::board::desktop::rapl::{Rapl, RaplError};
+use crate::measure::percentile::Quartiles;
 use crate::resources::resident_bytes;
 use contender::{Bare, Contender, Ours, PROMPT};
 use std::path::Path;
@@ -37,26 +38,6 @@ pub struct BenchOptions {
     pub threads: u32,
 }
 
-/// Median and quartiles.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Spread {
-    /// A quarter lies below.
-    pub low: f64,
-    /// Half lies below.
-    pub median: f64,
-    /// A quarter lies above.
-    pub high: f64,
-}
-
-impl Spread {
-    /// Of at least one number.
-    fn of(mut numbers: Vec<f64>) -> Self {
-        numbers.sort_by(f64::total_cmp);
-        let at = |share: usize| numbers[(numbers.len() - 1) * share / 4];
-        Self { low: at(1), median: at(2), high: at(3) }
-    }
-}
-
 /// One depth at one batch size.
 #[derive(Debug, Clone)]
 pub struct DepthCost {
@@ -65,22 +46,22 @@ pub struct DepthCost {
     /// Sequences.
     pub batch: u32,
     /// CPU milliseconds per token at this depth, our engine.
-    pub ms_per_token: Spread,
+    pub ms_per_token: Quartiles,
     /// The same, llama.cpp with the truncated copy.
-    pub native_ms_per_token: Spread,
+    pub native_ms_per_token: Quartiles,
     /// Our engine at this depth over llama.cpp with the truncated copy.
-    pub to_truncated: Spread,
+    pub to_truncated: Quartiles,
     /// Our engine at this depth over llama.cpp with the whole model.
-    pub to_whole: Spread,
+    pub to_whole: Quartiles,
     /// What `to_whole` would be if only bytes of weights counted: (k layers + head) / (all layers + head).
     pub ideal: f64,
     /// Our engine at full depth over llama.cpp with the whole model.
-    pub full_to_native: Spread,
+    pub full_to_native: Quartiles,
     /// Joules of the processor packages per token decoded at this depth, whatever else the machine does included; none
     /// where they cannot be read.
     pub joules_per_token: Option<f64>,
     /// Our prefill of 32 tokens at this depth over llama.cpp's with the truncated copy.
-    pub prefill_to_truncated: Spread,
+    pub prefill_to_truncated: Quartiles,
 }
 
 /// One draft length.
@@ -93,7 +74,7 @@ pub struct DraftCost {
     /// Tokens drafted.
     pub drafts: u32,
     /// A round of drafting and checking over a plain step: it pays when a round gives more tokens than this.
-    pub round_to_step: Spread,
+    pub round_to_step: Quartiles,
 }
 
 /// Everything.
@@ -176,7 +157,7 @@ pub fn bench(
                     }
                 },
             };
-            let each = |of: &dyn Fn(&[f64; 4]) -> f64| Spread::of(costs.steps.iter().map(of).collect());
+            let each = |of: &dyn Fn(&[f64; 4]) -> f64| Quartiles::of(costs.steps.iter().map(of).collect());
             let per_token = 1e3 / f64::from(sequences);
             report.depths.push(DepthCost {
                 depth,
@@ -188,7 +169,7 @@ pub fn bench(
                 ideal: ideal(&header, depth),
                 full_to_native: each(&|step| step[2] / step[0]),
                 joules_per_token,
-                prefill_to_truncated: Spread::of(
+                prefill_to_truncated: Quartiles::of(
                     costs.prefills.iter().map(|prefill| prefill[3] / prefill[1]).collect(),
                 ),
             });
@@ -200,7 +181,7 @@ pub fn bench(
                     let plain = ours.turn(&mut batch, steps)? / f64::from(steps);
                     ratios.push(ours.draft(&mut batch, depth, drafts)? / plain);
                 }
-                let round_to_step = Spread::of(ratios);
+                let round_to_step = Quartiles::of(ratios);
                 report.drafts.push(DraftCost { depth, batch: sequences, drafts, round_to_step });
             }
         }

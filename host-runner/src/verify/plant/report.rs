@@ -5,6 +5,7 @@ use super::log::{Format, Log};
 use super::phases;
 use super::session::Session;
 use super::trajectory::Trajectory;
+use crate::measure::percentile::percentile;
 use firmware_sim::plant::power::Lag;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -52,8 +53,8 @@ impl Figure {
             quantity,
             rows,
             mape_pct: 100.0 * sizes.iter().sum::<f64>() / rows as f64,
-            median_pct: 100.0 * sizes[rows / 2],
-            p95_pct: 100.0 * sizes[(rows - 1) * 95 / 100],
+            median_pct: 100.0 * percentile(&sizes, 50.0)?,
+            p95_pct: 100.0 * percentile(&sizes, 95.0)?,
             bias_pct: 100.0 * bias,
             limit_pct: None,
         })

@@ -1,6 +1,7 @@
 //! What the comparison found.
 
 use super::compare::{DOUBLE_LIMIT, FLOAT_LIMIT};
+use crate::measure::percentile::percentile;
 use controller_core::action::{KNOBS, Knob};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -108,7 +109,7 @@ impl FrozenReport {
     fn bound(&self) -> Option<(f64, f64)> {
         let mut sorted = self.bounds.clone();
         sorted.sort_by(f64::total_cmp);
-        Some((*sorted.get(sorted.len() / 2)?, *sorted.last()?))
+        Some((percentile(&sorted, 50.0)?, *sorted.last()?))
     }
 }
 

@@ -1,0 +1,30 @@
+//! Ctrl-C, SIGTERM and SIGHUP: a command that works for long ends at its next clean place, keeps what it has done, says so, and
+//! ends with [`EXIT_CODE`], as a program does that the shell itself had to stop.
+
+use anyhow::Context as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// 128 and the number of SIGINT, whichever of the signals it was: the result is not the one that was asked for.
+pub const EXIT_CODE: u8 = 130;
+
+/// Set by the first signal, once [`watch`] was called.
+pub static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Lets signals set [`STOP`] from now on, instead of ending the program.
+pub fn watch() -> anyhow::Result<()> {
+    watch_and(|| ())
+}
+
+/// The same, and does something at once, in a thread of its own.
+pub fn watch_and(mut at_once: impl FnMut() + Send + 'static) -> anyhow::Result<()> {
+    let stop = move || {
+        STOP.store(true, Ordering::Relaxed);
+        at_once();
+    };
+    ctrlc::set_handler(stop).context("cannot watch for Ctrl-C")
+}
+
+/// Somebody wants an end.
+pub fn is_wanted() -> bool {
+    STOP.load(Ordering::Relaxed)
+}

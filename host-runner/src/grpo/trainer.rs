@@ -57,9 +57,9 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             seed: 1,
-            iterations: 800,
+            iterations: 2400,
             quantized: 0,
-            contexts: 128,
+            contexts: 256,
             grouping: Grouping::Knob,
             epochs: 4,
             minibatches: 4,

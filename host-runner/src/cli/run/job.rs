@@ -29,7 +29,6 @@ use crate::run::summary::{Collector, DecisionCost, Summary};
 use crate::run::{Course, TurnRecord, serve};
 use anyhow::Context as _;
 use controller_core::control::{Controller, RewardRule};
-use controller_core::policy::schema_hash;
 use controller_core::protocol::Configuration;
 use controller_core::reward::service::Service as ServiceReward;
 use controller_core::supervisor::{FallbackRule, Limits};

@@ -46,7 +46,9 @@ impl<'b> Writer<'b> {
 
     /// Writes some bytes as they are.
     pub fn append(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.push(*byte));
+        for byte in bytes {
+            self.push(*byte);
+        }
     }
 
     /// Writes a number in groups of seven bits, the least significant group first.

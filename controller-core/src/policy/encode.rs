@@ -79,7 +79,9 @@ pub fn encode(
     let start = encode_parameters(header, layers, buffer)?;
     let mut writer = Writer::new(buffer.get_mut(start..).ok_or(EncodeError::BufferTooSmall)?);
     for (input, output) in golden_inputs.iter().zip(&outputs) {
-        input.iter().for_each(|value| writer.append(&value.to_le_bytes()));
+        for value in *input {
+            writer.append(&value.to_le_bytes());
+        }
         writer.append(&Knob::ALL.map(|knob| output.action.get(knob)));
         writer.append(&output.logits_crc.to_le_bytes());
     }

@@ -141,14 +141,14 @@ impl<S: Storage> State<S> {
         self.happened(EventKind::FellBackToTwoRule);
     }
 
-    pub(super) fn configure(&mut self, configuration: Configuration) -> Result<(), Refusal> {
+    #[inline(never)] // what it makes leaves the stack with it
+    pub(super) fn configure(&mut self, configuration: &Configuration) -> Result<(), Refusal> {
         let Configuration { actions, limits, reward, fallback } = configuration;
-        let thermostat = thermostat(&actions, &limits);
-        let mut turns = Turns::new(actions, limits, reward).map_err(|_| Refusal::Configuration)?;
+        let mut turns = Turns::new(actions.clone(), *limits, reward.clone()).map_err(|_| Refusal::Configuration)?;
         if let Some(rule) = fallback {
-            turns.set_fallback(rule).map_err(|_| Refusal::Configuration)?;
+            turns.set_fallback(*rule).map_err(|_| Refusal::Configuration)?;
         }
-        self.engine.thermostat = Some(thermostat);
+        self.engine.thermostat = Some(thermostat(actions, limits));
         self.engine.turns = Some(turns);
         self.happened(EventKind::Configured);
         self.engine.fits = true;

@@ -99,21 +99,27 @@ impl<S: Storage> App<S> {
     /// passes its own examples; without one the two-rule thermostat will decide. `now` is the
     /// microcontroller's own clock.
     pub fn boot(storage: S, now: Instant) -> Self {
-        let mut state = State {
-            storage,
-            engine: Engine::new(),
-            transfer: None,
-            log: Log::default(),
-            timing: LoopCounters::default(),
-            safety: Safety::Boot,
-            sessions: [None; SESSIONS],
-            heard_at: now,
-            now,
-            started_at: now,
+        // Made where it stays: the stack has no room for it twice.
+        let mut app = Self {
+            decoder: Decoder::new(),
+            outbox: Outbox::new(),
+            state: State {
+                storage,
+                engine: Engine::new(),
+                transfer: None,
+                log: Log::default(),
+                timing: LoopCounters::default(),
+                safety: Safety::Boot,
+                sessions: [None; SESSIONS],
+                heard_at: now,
+                now,
+                started_at: now,
+            },
+            due: None,
         };
-        state.happened(EventKind::Boot);
-        state.choose_image();
-        Self { decoder: Decoder::new(), outbox: Outbox::new(), state, due: None }
+        app.state.happened(EventKind::Boot);
+        app.state.choose_image();
+        app
     }
 
     /// One pass of the loop: reads the line, answers, watches the host, drives the safety outputs
@@ -201,13 +207,14 @@ impl<S: Storage> App<S> {
     /// Takes one byte and answers what it completes.
     fn take(&mut self, byte: u8) {
         let Self { decoder, outbox, state, .. } = self;
-        let (tag, answer) = match decoder.push::<Request>(byte) {
+        // A request is as large as the largest, so it is looked at where it is.
+        let (tag, answer) = match &decoder.push::<Request>(byte) {
             None | Some(Err(FrameError::Corrupt | FrameError::Oversize)) => return,
             Some(Err(FrameError::Version { .. })) if state.safety == Safety::InSession => return,
             Some(Err(FrameError::Version { .. })) => {
                 (Tag::greeting(0), Some(Reply::Refused(Refusal::Version { spoken: VERSION })))
             }
-            Some(Err(FrameError::Malformed { tag })) => (tag, Some(Reply::Refused(Refusal::Malformed))),
+            Some(Err(FrameError::Malformed { tag })) => (*tag, Some(Reply::Refused(Refusal::Malformed))),
             Some(Ok(received)) => (received.tag, state.answer(received)),
         };
         match answer {

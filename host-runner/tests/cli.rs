@@ -1,39 +1,11 @@
 //! The program as a user meets it: the main job, its record, and what bad input gets to hear.
 
+mod support;
+
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// `energyllm` in the root of the workspace, where the shipped files are found.
-fn energyllm(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_energyllm"));
-    command.current_dir(workspace()).args(arguments);
-    command
-}
-
-fn output(arguments: &[&str]) -> Output {
-    energyllm(arguments).output().unwrap()
-}
-
-/// Runs what must be refused: exit code 2, nothing on stdout, and a sentence with these words.
-fn refused(arguments: &[&str], words: &[&str]) {
-    let output = output(arguments);
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{arguments:?} said {said}");
-    assert!(output.stdout.is_empty(), "{arguments:?}");
-    for word in words {
-        assert!(said.contains(word), "{arguments:?} should say {word:?} but said: {said}");
-    }
-    assert!(!said.contains("panicked"), "{said}");
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-}
+use std::path::Path;
+use std::process::Command;
+use support::program::{energyllm, json, output, refused, workspace};
 
 /// Runs the main job in small and returns its record.
 fn record(folder: &Path, requests: &str, controller: &str) -> Vec<u8> {
@@ -345,75 +317,4 @@ fn drafts_keep_the_texts_of_a_run_and_change_its_bill() {
     refused(&["run", "--draft", "4", "--gate", "0.1"], &["exclude each other"]);
     refused(&["run", "--draft", "0"], &["1 to 64"]);
     refused(&["run", "--gate", "-1"], &["0 or more"]);
-}
-
-#[test]
-fn llm_check_proves_the_exits_and_fails_a_model_that_is_not_there() {
-    let result = output(&["llm", "check", "--make-random", "--depths", "14-16", "--json"]);
-    assert_eq!(result.status.code(), Some(0), "{result:?}");
-    let object = json(&result);
-    assert_eq!((&object["command"], &object["pass"]), (&Value::from("llm check"), &Value::from(true)));
-    assert_eq!(object["figures"]["failures"], 0);
-    let rows = object["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 3 * 5 + 2 + 2, "five tests per depth, two controls, two resumes");
-    let controls: Vec<_> = rows.iter().filter(|row| row["test"] == "control").collect();
-    assert!(controls.len() == 2 && controls.iter().all(|row| row["largest_difference"].as_f64().unwrap() > 0.1));
-
-    refused(&["llm", "check", "nowhere.gguf"], &["nowhere.gguf", "path"]);
-    refused(&["llm", "check", "README.md"], &["README.md", "GGUF"]);
-    refused(&["llm", "check", "--make-random", "--depths", "0-3"], &["0 to 3", "1 to 16"]);
-    refused(&["llm", "check", "--make-random", "--depths", "9-17"], &["9 to 17", "1 to 16"]);
-    refused(&["llm", "check", "--make-random", "--depths", "many"], &["two numbers"]);
-}
-
-#[test]
-fn llm_depths_writes_what_run_reads() {
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().to_str().unwrap();
-    let result = output(&["llm", "depths", "--limit", "8", "--out", out, "--json"]);
-    assert_eq!(result.status.code(), Some(0), "{result:?}");
-    let object = json(&result);
-    assert_eq!(object["rows"].as_array().unwrap().len(), 16);
-    let usable = object["figures"]["usable_depth_layers"].as_u64().unwrap();
-    assert!((5..=13).contains(&usable), "{usable}");
-    assert_eq!(&std::fs::read(folder.path().join("depths.png")).unwrap()[1..4], b"PNG");
-
-    // Beside a copy of the model, the file is the floor of a run.
-    std::fs::copy(workspace().join("models/tiny-llama/tiny-llama-q8_0.gguf"), folder.path().join("m.gguf")).unwrap();
-    let (model, runs) = (folder.path().join("m.gguf"), folder.path().join("run"));
-    let run = |extra: &[&str]| {
-        let mut arguments = vec!["run", "--requests", "8", "--governor", "fixed:7,6,8,9", "--model"];
-        arguments.extend([model.to_str().unwrap(), "--out", runs.to_str().unwrap(), "--json"]);
-        arguments.extend(extra);
-        json(&output(&arguments))["figures"]["mean_depth_layers"].as_f64().unwrap()
-    };
-    assert!((run(&[]) - usable.max(9) as f64).abs() < 1e-9, "below the floor nothing runs");
-    assert!((run(&["--any-depth"]) - 9.0).abs() < 1e-9, "unless it is told to");
-    refused(&["llm", "depths", "--budget", "1.5"], &["--budget", "1.5"]);
-    refused(&["llm", "depths", "--limit", "0"], &["--limit"]);
-}
-
-#[test]
-fn llm_commands_on_drafts_gates_and_crowds() {
-    let result = output(&["llm", "speculate", "--limit", "4", "--drafts", "3", "--json"]);
-    assert_eq!(result.status.code(), Some(0), "{result:?}");
-    let object = json(&result);
-    assert_eq!((&object["figures"]["texts"], &object["figures"]["identical"]), (&Value::from(8), &Value::from(8)));
-
-    let result = output(&["llm", "gate", "--limit", "4", "--thresholds", "0,0.05", "--json"]);
-    assert_eq!(result.status.code(), Some(0), "{result:?}");
-    let rows = json(&result)["rows"].as_array().unwrap().clone();
-    assert_eq!((&rows[0]["mean_layers"], &rows[0]["same_answers_share"]), (&Value::from(16.0), &Value::from(1.0)));
-    assert!(rows[1]["mean_layers"].as_f64().unwrap() < 16.0, "{rows:?}");
-
-    let result = output(&["llm", "stress", "--requests", "60", "--json"]);
-    let object = json(&result);
-    assert_eq!((&object["figures"]["different_answers"], &object["figures"]["lost_places"]), (&0.into(), &0.into()));
-    assert!(object["figures"]["cancelled"].as_u64().unwrap() > 0);
-
-    refused(&["llm", "speculate", "--draft-layers", "16", "--limit", "1"], &["depth 16", "1 to 15"]);
-    refused(&["llm", "gate", "--first", "12", "--second", "9"], &["depth 12", "1 to 8"]);
-    refused(&["llm", "gate", "--thresholds", "nan"], &["NaN nats"]);
-    refused(&["llm", "bench", "--depths", "16", "models/tiny-llama/tiny-llama-q8_0.gguf"], &["16", "1 to 15"]);
-    refused(&["llm", "stress", "--batch", "0"], &["batch limit of 0"]);
 }

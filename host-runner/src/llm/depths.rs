@@ -81,6 +81,10 @@ impl Engine<'_> {
                 same_answers: total.same as f64 / (texts.len() as f64).max(1.0),
                 right_answers: self.right_answers(questions, depth, stop)?,
             };
+            // Its last answers may have been cut off.
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             done(&quality);
             qualities.push(quality);
         }

@@ -110,8 +110,7 @@ impl<'model> Engine<'model> {
         if prefill_tokens < max_batch {
             return Err(EngineError::PrefillLimit { asked: prefill_tokens, least: max_batch });
         }
-        let threads = i32::try_from(threads).ok().filter(|count| (1..=512).contains(count));
-        let threads = threads.ok_or(EngineError::Threads { asked: options.threads })?;
+        let threads = ffi::threads(threads).ok_or(EngineError::Threads { asked: threads })?;
         // No batch can be larger than all sequences together.
         let batch_tokens = prefill_tokens.min(max_batch.saturating_mul(sequence_tokens)).max(check::BATCH_TOKENS);
         let shape = ContextShape { sequences: max_batch, sequence_tokens, batch_tokens, threads, precision };

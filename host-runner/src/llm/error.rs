@@ -38,7 +38,9 @@ pub enum EngineError {
         asked: u32,
     },
     /// llama.cpp could not make a context, mostly for lack of memory.
-    #[error("llama.cpp could not make a context: {reason}; with little memory, lower max_batch or sequence_tokens")]
+    #[error(
+        "llama.cpp could not make a context: {reason}; with little memory, take smaller batches or a smaller --context (`max_batch`, `sequence_tokens` in Rust)"
+    )]
     Context {
         /// The last error in llama.cpp's log.
         reason: String,
@@ -93,7 +95,7 @@ pub enum EngineError {
     /// Prompt and answer do not fit.
     #[error(
         "request {request} needs {prompt_tokens} prompt and {max_new_tokens} answer tokens but a sequence holds {limit}; \
-         shorten one or raise sequence_tokens"
+         shorten one or give it more room (--context; `sequence_tokens` in Rust)"
     )]
     TooLong {
         /// Index of the request.
@@ -124,7 +126,7 @@ pub enum EngineError {
         request: usize,
     },
     /// Drafts or probes at a depth that cannot be less than all.
-    #[error("{what} at depth {asked} is not possible; choose 1 to {limit}")]
+    #[error("{what} at depth {asked} is not possible; {}", depths_below(*limit))]
     PartialDepth {
         /// Drafting or probing.
         what: &'static str,
@@ -164,7 +166,7 @@ pub enum EngineError {
         tokens: u32,
     },
     /// More tokens in one run than the engine was made for.
-    #[error("{asked} {what} are not possible; choose 1 to {limit}, or raise prefill_tokens")]
+    #[error("{asked} {what} are not possible; choose 1 to {limit} (`prefill_tokens` in Rust allows more)")]
     RunLimit {
         /// Which tokens.
         what: &'static str,
@@ -205,4 +207,9 @@ impl From<RunError> for EngineError {
     fn from(error: RunError) -> Self {
         Self::Run { reason: error.reason() }
     }
+}
+
+/// What to choose where a layer has to be left above.
+fn depths_below(limit: u32) -> String {
+    if limit == 0 { "there is no layer below it, so use all layers".into() } else { format!("choose 1 to {limit}") }
 }

@@ -5,6 +5,9 @@
 
 #![allow(dead_code, unreachable_pub, reason = "a module of several test programs, each of which uses a part")]
 
+pub mod decoding;
+pub mod program;
+
 pub use host_runner::llm::random::Shape;
 use host_runner::llm::{Model, ModelOptions};
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 use super::super::output::{Object, note, print};
 use super::super::{Format, Outcome};
-use super::{file_name, parse_numbers, temporary_folder, write_random};
+use super::{STOP, file_name, parse_numbers, temporary_folder, write_random};
 use crate::llm::bench::{BenchOptions, BenchReport, bench};
 use crate::llm::random::Shape;
 use crate::measure::percentile::Quartiles;
@@ -84,7 +84,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         steps: arguments.steps,
         threads: arguments.threads,
     };
-    let report = bench(&path, &options, note)?;
+    let report = bench(&path, &options, &STOP, note)?;
     let worst = |of: &dyn Fn(&crate::llm::bench::DepthCost) -> f64| report.depths.iter().map(of).fold(0.0, f64::max);
     let (exit, full) = (worst(&|cost| cost.to_truncated.median), worst(&|cost| cost.full_to_native.median));
     let memory = report.memory_ratio.unwrap_or(1.0);

@@ -2,7 +2,7 @@
 
 use super::super::output::{Object, note, print};
 use super::super::{Format, Outcome};
-use super::{file_name, shipped, temporary_folder, write_random};
+use super::{STOP, file_name, shipped, temporary_folder, write_random};
 use crate::llm::conformance::{Comparison, TOLERANCE, Test, compare};
 use crate::llm::random::Shape;
 use crate::report::table::Table;
@@ -59,7 +59,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         let name = file_name(path);
         note(&format!("{name}: cutting and comparing"));
         let depths = arguments.depths.map(|(low, high)| low..=high);
-        let mut results = compare(path, depths, arguments.threads)?;
+        let mut results = compare(path, depths, arguments.threads, &STOP)?;
         comparisons += results.len();
         failures += results.iter().filter(|result| !result.holds()).count();
         let equal = results.iter().filter(|result| result.test != Test::Control);

@@ -2,9 +2,10 @@
 
 use super::super::output::{Object, note, print};
 use super::super::{Format, Outcome};
-use super::{DEFAULT_MODEL, DEFAULT_PROMPTS, file_name, progress_bar, questions};
+use super::{DEFAULT_MODEL, DEFAULT_PROMPTS, STOP, file_name, progress_bar, questions};
 use crate::atomic_file::AtomicFile;
 use crate::env::quality::Quality;
+use crate::llm::conformance::ConformanceError;
 use crate::llm::depths::DepthQuality;
 use crate::llm::{Engine, EngineOptions, Model, ModelOptions};
 use crate::report::figure::{Figure, Line, Panel};
@@ -12,7 +13,6 @@ use crate::report::table::{Table, number};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 /// Measure perplexity, entropy and accuracy of a model at every depth, on a prompt file.
 ///
@@ -67,13 +67,12 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         EngineOptions { sequence_tokens: arguments.context, threads: arguments.threads, ..EngineOptions::default() };
     let mut engine = Engine::new(&model, &options)?;
     let bar = progress_bar(u64::from(model.n_layer()))?;
-    let stop = AtomicBool::new(false);
-    let qualities = engine.depth_quality(&questions, &stop, |quality| {
+    let qualities = engine.depth_quality(&questions, &STOP, |quality| {
         bar.set_message(format!("{:.1} % at depth {}", quality.accuracy() * 100.0, quality.depth));
         bar.inc(1);
     })?;
     bar.finish_and_clear();
-    let qualities = qualities.unwrap_or_default();
+    let qualities = qualities.ok_or(ConformanceError::Stopped)?;
     let rows: Vec<_> = qualities.iter().map(row).collect();
     let file = json!({
         "model": file_name(&arguments.model),

@@ -2,7 +2,7 @@
 
 use super::super::output::{Object, print};
 use super::super::{Format, Outcome};
-use super::{DEFAULT_MODEL, DEFAULT_PROMPTS, file_name, progress_bar, questions};
+use super::{DEFAULT_MODEL, DEFAULT_PROMPTS, STOP, file_name, go_on, progress_bar, questions};
 use crate::llm::depths::Question;
 use crate::llm::{Answer, Deeper, Depth, Engine, EngineOptions, Gate, GateReport, Model, ModelOptions, Request};
 use crate::report::table::{Table, number};
@@ -10,7 +10,6 @@ use crate::resources::cpu_seconds;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 /// Let each token leave where the model is sure of it, and compare the answers with those of full depth.
 ///
@@ -102,7 +101,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let questions = questions(&model, &arguments.prompts, arguments.limit, arguments.max_new_tokens)?;
     let requests: Vec<Request> = questions.iter().map(|question| question.request.clone()).collect();
     let layers = model.n_layer();
-    let first = arguments.first.unwrap_or(layers / 2).max(1);
+    let first = arguments.first.unwrap_or((layers / 2).max(1));
     let usual_second = (layers * 3 / 4).max(first + 1);
     let second = (!arguments.one_probe && (arguments.second.is_some() || usual_second < layers))
         .then(|| arguments.second.unwrap_or(usual_second));
@@ -198,20 +197,20 @@ fn answer(
     courses: &mut [Course],
     done: impl Fn(u64),
 ) -> anyhow::Result<Course> {
-    let go_on = AtomicBool::new(false);
     let mut full = Course::default();
     for group in requests.chunks(engine.options().max_batch as usize) {
         let prefilled = engine.prefill(group, Depth::Full)?;
         let started = cpu_seconds();
-        full.answers.extend(prefilled.decode(&go_on)?.answers);
+        full.answers.extend(prefilled.decode(&STOP)?.answers);
         full.seconds += cpu_seconds() - started;
         for course in &mut *courses {
             let gate = Gate { threshold: course.threshold, deeper: course.deeper, ..probes };
             let prefilled = engine.prefill(group, Depth::Full)?;
             let started = cpu_seconds();
-            course.add(prefilled.decode_gated(&gate, &go_on)?);
+            course.add(prefilled.decode_gated(&gate, &STOP)?);
             course.seconds += cpu_seconds() - started;
         }
+        go_on()?;
         done((group.len() * (1 + courses.len())) as u64);
     }
     Ok(full)

@@ -7,7 +7,10 @@ mod gate;
 mod speculate;
 mod stress;
 
+use super::interrupt::{self, STOP};
+use super::output::note;
 use super::{Format, Outcome};
+use crate::llm::conformance::ConformanceError;
 use crate::llm::depths::Question;
 use crate::llm::random::Shape;
 use crate::llm::{Model, Request, prompt};
@@ -29,14 +32,29 @@ pub enum Command {
     Stress(stress::Arguments),
 }
 
+/// An error once the user has stopped the command: half a comparison proves nothing, half a measurement means nothing.
+fn go_on() -> anyhow::Result<()> {
+    anyhow::ensure!(!interrupt::is_wanted(), ConformanceError::Stopped);
+    Ok(())
+}
+
 pub fn run(command: &Command, format: Format) -> anyhow::Result<Outcome> {
-    match command {
+    // The models made on the spot lie in a folder that is removed on the way out.
+    interrupt::watch()?;
+    let result = match command {
         Command::Check(check) => check::run(check, format),
         Command::Depths(depths) => depths::run(depths, format),
         Command::Bench(bench) => bench::run(bench, format),
         Command::Speculate(speculate) => speculate::run(speculate, format),
         Command::Gate(gate) => gate::run(gate, format),
         Command::Stress(stress) => stress::run(stress, format),
+    };
+    match result {
+        Err(stopped) if interrupt::is_wanted() => {
+            note(&format!("energyllm: {stopped}"));
+            Ok(Outcome::Interrupted)
+        }
+        result => result,
     }
 }
 

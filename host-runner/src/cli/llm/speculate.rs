@@ -2,7 +2,9 @@
 
 use super::super::output::{Object, note, print};
 use super::super::{Format, Outcome};
-use super::{DEFAULT_MODEL, DEFAULT_PROMPTS, file_name, parse_numbers, progress_bar, questions, temporary_folder};
+use super::{
+    DEFAULT_MODEL, DEFAULT_PROMPTS, STOP, file_name, go_on, parse_numbers, progress_bar, questions, temporary_folder,
+};
 use crate::llm::random::Shape;
 use crate::llm::{
     Depth, Drafter, Engine, EngineOptions, Model, ModelOptions, Precision, Prompt, Request, Sampling, Speculation,
@@ -14,7 +16,6 @@ use clap::Args;
 use controller_core::rng::Pcg32;
 use serde_json::json;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 /// Draft with the first layers, check with all, and compare every text with plain greedy decoding.
 ///
@@ -84,10 +85,14 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     };
     let model = Model::load(&path, &ModelOptions::default())?;
     anyhow::ensure!(arguments.limit != Some(0), "--limit must be at least 1");
+    anyhow::ensure!(
+        !arguments.make_random || arguments.limit.is_none_or(|limit| limit <= MOST_RANDOM),
+        "--limit must be at most {MOST_RANDOM} where prompts are random"
+    );
     let requests = if arguments.make_random { random_requests(arguments) } else { real_requests(arguments, &model)? };
     let small = arguments.draft_model.as_ref().map(|path| Model::load(path, &ModelOptions::default())).transpose()?;
     let usual_layers = small.as_ref().map_or(model.n_layer() / 2, Model::n_layer);
-    let draft_layers = arguments.draft_layers.unwrap_or(usual_layers).max(1);
+    let draft_layers = arguments.draft_layers.unwrap_or(usual_layers.max(1));
     let bar = progress_bar((requests.len() * arguments.batches.len() * arguments.drafts.len()) as u64)?;
     let mut table = Table::new([
         "batch",
@@ -166,6 +171,9 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     Ok(if object.pass { Outcome::Passed } else { Outcome::Failed })
 }
 
+/// Most random prompts.
+const MOST_RANDOM: usize = 100_000;
+
 /// Answers everything plainly and with drafts, in turns. Returns the number of identical answers and the median over the
 /// batches of CPU time, plain over drafted.
 fn compare(
@@ -175,22 +183,22 @@ fn compare(
     drafter: &mut Drafter,
     done: impl Fn(u64),
 ) -> anyhow::Result<(usize, Option<f64>)> {
-    let go_on = AtomicBool::new(false);
     let (mut same, mut ratios) = (0_usize, Vec::new());
     for group in requests.chunks(engine.options().max_batch as usize) {
         let prefilled = engine.prefill(group, Depth::Full)?;
         let started = cpu_seconds();
-        let plain = prefilled.decode(&go_on)?;
+        let plain = prefilled.decode(&STOP)?;
         let plain_seconds = cpu_seconds() - started;
         let prefilled = engine.prefill(group, Depth::Full)?;
         let started = cpu_seconds();
         let outcome = match &mut small {
-            Some(small) => prefilled.speculate_with(small, drafter, &go_on)?,
-            None => prefilled.speculate(drafter, &go_on)?,
+            Some(small) => prefilled.speculate_with(small, drafter, &STOP)?,
+            None => prefilled.speculate(drafter, &STOP)?,
         };
         ratios.push(plain_seconds / (cpu_seconds() - started));
         let pairs = plain.answers.iter().zip(&outcome.answers);
         same += pairs.filter(|(a, b)| a.tokens == b.tokens && a.stop == b.stop).count();
+        go_on()?;
         done(group.len() as u64);
     }
     Ok((same, median(ratios)))

@@ -2,7 +2,7 @@
 
 use super::super::output::{Object, print};
 use super::super::{Format, Outcome};
-use super::{DEFAULT_PROMPTS, file_name, progress_bar, questions};
+use super::{DEFAULT_PROMPTS, STOP, file_name, go_on, progress_bar, questions};
 use crate::llm::{
     Answer, Depth, Engine, EngineOptions, Model, ModelOptions, Precision, Request, Rows, Sampling, StopReason, Ticket,
     TokenId,
@@ -13,7 +13,6 @@ use controller_core::rng::Pcg32;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 /// Run many requests of mixed depth, length and sampling through one session, cancel some, and look for what is lost.
 ///
@@ -54,6 +53,8 @@ pub struct Arguments {
     threads: u32,
 }
 
+/// All requests are made before the first runs, so that its memory is not mistaken for a leak.
+const MOST_REQUESTS: u32 = 1_000_000;
 /// Growth of memory that counts as flat.
 const GROWTH_LIMIT: f64 = 1.02;
 
@@ -118,7 +119,10 @@ struct Findings {
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
-    anyhow::ensure!(arguments.requests > 0, "--requests must be at least 1");
+    anyhow::ensure!(
+        (1..=MOST_REQUESTS).contains(&arguments.requests),
+        "--requests must lie between 1 and {MOST_REQUESTS}"
+    );
     let model = Model::load(&arguments.model, &ModelOptions::default())?;
     let prompts = questions(&model, &arguments.prompts, None, 1)?;
     let prompts: Vec<Request> = prompts.into_iter().map(|question| question.request).collect();
@@ -136,10 +140,10 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let row_difference = engine.row_difference()?;
     let (answers, findings) = together(&mut engine, &cases, &bar)?;
     let mut different = 0_usize;
-    let go_on = AtomicBool::new(false);
     for (case, answer) in cases.iter().zip(&answers) {
         let prefilled = engine.prefill(std::slice::from_ref(&case.request), Depth::Layers(case.depth))?;
-        let alone = prefilled.decode(&go_on)?.answers;
+        let alone = prefilled.decode(&STOP)?.answers;
+        go_on()?;
         let same = alone.first().is_some_and(|alone| answer.is_some_and(|answer| answer.agrees_with(alone)));
         different += usize::from(!same);
         bar.inc(1);
@@ -192,6 +196,7 @@ fn together(
     let mut running: HashMap<Ticket, (usize, u32)> = HashMap::new();
     let (mut next, mut ended) = (0, 0);
     while ended < cases.len() {
+        go_on()?;
         while session.free() > 0 && next < cases.len() {
             let ticket = session.submit(&cases[next].request, Depth::Layers(cases[next].depth))?;
             running.insert(ticket, (next, 0));

@@ -20,9 +20,11 @@ mod hook;
 mod log;
 mod node;
 mod resume;
+mod shape;
 
-pub use context::Precision;
-pub(super) use context::{ContextShape, RunError, TappedContext};
+pub(super) use context::{RunError, TappedContext};
 pub use fault::GraphError;
 pub(super) use log::{last_error, route_logs};
 pub(super) use resume::Hidden;
+pub use shape::Precision;
+pub(super) use shape::{ContextShape, threads};

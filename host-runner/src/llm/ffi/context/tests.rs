@@ -1,6 +1,7 @@
 //! The ledger of the cache on a real context.
 
 use super::*;
+use crate::llm::ffi::Precision;
 use crate::llm::model::ModelOptions;
 use crate::llm::random::Shape;
 use proptest::prelude::*;

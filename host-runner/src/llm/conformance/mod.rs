@@ -4,26 +4,26 @@
 //! callback. Both sides read the same tokens in the same batches, so on a CPU the logits are equal up to the last bits.
 //! A control compares neighbours, depth `k` with the model of `k + 1` layers, and must find them different.
 
+mod runs;
+
 use super::batch::Batch;
-use super::cache::Reads;
 use super::check::{self, CheckError};
 use super::ffi::{self, ContextShape, Precision, RunError, TappedContext};
 use super::gguf::truncate::{TruncateError, truncate};
 use super::model::{Model, ModelError, ModelOptions, NoExits};
 use super::native::NativeContext;
-use super::request::TokenId;
+use runs::{Ours, Rows, batches, decode, mix, prefill, resumed, take_turns, turn_alone};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Largest difference of two logits that counts as equal.
 pub const TOLERANCE: f32 = 1e-5;
 
 const SEQUENCES: u32 = 8;
 const SEQUENCE_TOKENS: u32 = 64;
-const PREFILL: u32 = 48;
-const STEPS: u32 = 12;
 
 /// What was compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,15 +116,29 @@ pub enum ConformanceError {
         /// Layers of the model.
         layers: u32,
     },
+    /// Not a depth below full.
+    #[error("depth {depth} cannot be measured against all {layers} layers of the model; choose less, from 1 up")]
+    NotBelow {
+        /// Asked for.
+        depth: u32,
+        /// Layers of the model.
+        layers: u32,
+    },
     /// The model is made for very short sequences.
     #[error("the model was trained for {0} tokens; the check needs {SEQUENCE_TOKENS}")]
     Context(u32),
     /// This llama.cpp does not do what early exit builds on.
     #[error("the self-check failed: {0}")]
     SelfCheck(#[from] CheckError),
+    /// A number of threads that llama.cpp does not take.
+    #[error("{0} threads are not possible; choose 1 to 512")]
+    Threads(u32),
     /// llama.cpp failed.
     #[error("llama.cpp could not run the check: {0}")]
     Run(String),
+    /// `stop` was set.
+    #[error("stopped before the end; there is no result")]
+    Stopped,
 }
 
 impl From<RunError> for ConformanceError {
@@ -139,11 +153,12 @@ pub fn usual_depths(layers: u32) -> RangeInclusive<u32> {
     layers.saturating_sub(7).max(1)..=layers
 }
 
-/// Compares every depth of `depths` with truncated copies of the model at `path`.
+/// Compares every depth of `depths` with truncated copies of the model at `path`. `stop`, once true, ends it between two depths.
 pub fn compare(
     path: &Path,
     depths: Option<RangeInclusive<u32>>,
     threads: u32,
+    stop: &AtomicBool,
 ) -> Result<Vec<Comparison>, ConformanceError> {
     let model = Model::load(path, &ModelOptions::default())?;
     model.require_exits()?;
@@ -159,7 +174,7 @@ pub fn compare(
         sequences: SEQUENCES,
         sequence_tokens: SEQUENCE_TOKENS,
         batch_tokens: SEQUENCE_TOKENS,
-        threads: threads.clamp(1, 512).cast_signed(),
+        threads: ffi::threads(threads).ok_or(ConformanceError::Threads(threads))?,
         precision: Precision::Half,
     };
     let mut batch = Batch::new(shape.batch_tokens);
@@ -177,6 +192,9 @@ pub fn compare(
     let folder = tempfile::tempdir()?;
     let copy = folder.path().join("truncated.gguf");
     for depth in depths.clone() {
+        if stop.load(Ordering::Relaxed) {
+            return Err(ConformanceError::Stopped);
+        }
         write_copy(path, depth, &copy)?;
         let shallow = Model::load(&copy, &ModelOptions::default())?;
         let mut native = NativeContext::new(&shallow, &shape).map_err(ConformanceError::Run)?;
@@ -225,159 +243,6 @@ pub(super) fn write_copy(path: &Path, depth: u32, to: &Path) -> Result<(), Confo
     let mut file = BufWriter::new(File::create(to)?);
     truncate(path, depth, &mut file).map_err(|source| ConformanceError::Truncate { path: path.into(), source })?;
     Ok(file.flush()?)
-}
-
-/// Rows of logits.
-type Rows = Vec<Vec<f32>>;
-
-/// Either side of the comparison.
-trait Side {
-    fn forget(&mut self);
-    /// Runs the batch and returns the logits of the tokens that want them.
-    fn logits(&mut self, batch: &mut Batch) -> Result<Rows, RunError>;
-}
-
-impl Side for NativeContext<'_> {
-    fn forget(&mut self) {
-        self.clear();
-    }
-
-    fn logits(&mut self, batch: &mut Batch) -> Result<Rows, RunError> {
-        self.decode(batch)?;
-        Ok(batch.rows().iter().map(|&row| NativeContext::logits(self, row).to_vec()).collect())
-    }
-}
-
-/// The whole model, which leaves behind `depth`.
-struct Ours<'model> {
-    context: TappedContext<'model>,
-    depth: u32,
-    layers: u32,
-}
-
-impl Side for Ours<'_> {
-    fn forget(&mut self) {
-        self.context.clear();
-    }
-
-    fn logits(&mut self, batch: &mut Batch) -> Result<Rows, RunError> {
-        if self.depth == self.layers {
-            self.context.decode(batch)?;
-            return Ok(batch.rows().iter().map(|&row| self.context.native_logits(row).to_vec()).collect());
-        }
-        self.context.decode_to(batch, self.depth)?;
-        Ok((0..batch.rows().len()).map(|nth| self.context.tapped_logits(nth).to_vec()).collect())
-    }
-}
-
-/// Some token of the vocabulary. All vocabularies have 32.
-fn token(sequence: u32, position: u32) -> TokenId {
-    (3 + (position * 7 + sequence * 11 + position * position) % 29).cast_signed()
-}
-
-fn fill(batch: &mut Batch, sequence: u32, positions: std::ops::Range<u32>) {
-    for position in positions {
-        batch.push(token(sequence, position), position, sequence, true);
-    }
-}
-
-fn prefill(side: &mut impl Side, batch: &mut Batch) -> Result<Rows, RunError> {
-    side.forget();
-    batch.clear();
-    fill(batch, 0, 0..PREFILL);
-    side.logits(batch)
-}
-
-fn decode(side: &mut impl Side, batch: &mut Batch) -> Result<Rows, RunError> {
-    side.forget();
-    Ok(turn_of(side, batch, 0)?.concat())
-}
-
-fn turn_alone(side: &mut impl Side, batch: &mut Batch, sequence: u32) -> Result<Vec<Rows>, RunError> {
-    side.forget();
-    turn_of(side, batch, sequence)
-}
-
-/// A prompt of four tokens, then one token after the other.
-fn turn_of(side: &mut impl Side, batch: &mut Batch, sequence: u32) -> Result<Vec<Rows>, RunError> {
-    steps().map(|positions| turn(side, batch, sequence, positions)).collect()
-}
-
-fn turn(
-    side: &mut impl Side,
-    batch: &mut Batch,
-    sequence: u32,
-    positions: std::ops::Range<u32>,
-) -> Result<Rows, RunError> {
-    batch.clear();
-    fill(batch, sequence, positions);
-    side.logits(batch)
-}
-
-fn steps() -> impl Iterator<Item = std::ops::Range<u32>> {
-    std::iter::once(0..4).chain((4..4 + STEPS).map(|position| position..position + 1))
-}
-
-/// Eight sequences, one token each in every call.
-fn batches(side: &mut impl Side, batch: &mut Batch) -> Result<Rows, RunError> {
-    side.forget();
-    let mut rows = Rows::new();
-    for position in 0..STEPS {
-        batch.clear();
-        (0..SEQUENCES).for_each(|sequence| fill(batch, sequence, position..position + 1));
-        rows.extend(side.logits(batch)?);
-    }
-    Ok(rows)
-}
-
-/// Rows of each sequence in each step.
-fn take_turns(ours: &mut Ours, batch: &mut Batch, turns: &[u32]) -> Result<Vec<Vec<Rows>>, RunError> {
-    ours.forget();
-    let mut rows = vec![Vec::new(); turns.len()];
-    for positions in steps() {
-        for (sequence, &depth) in (0..).zip(turns) {
-            ours.depth = depth;
-            rows[sequence as usize].push(turn(ours, batch, sequence, positions.clone())?);
-        }
-    }
-    Ok(rows)
-}
-
-fn mix(ours: &mut Ours, batch: &mut Batch, turns: &[u32]) -> Result<Vec<Vec<Rows>>, RunError> {
-    ours.forget();
-    let mut rows = vec![Vec::new(); turns.len()];
-    for position in 0..STEPS {
-        batch.clear();
-        (0..SEQUENCES).for_each(|sequence| fill(batch, sequence, position..position + 1));
-        ours.context.decode_each(batch, turns)?;
-        for (nth, (&depth, rows)) in turns.iter().zip(&mut rows).enumerate() {
-            let native = depth == ours.layers;
-            let logits =
-                if native { ours.context.native_logits(batch.rows()[nth]) } else { ours.context.tapped_logits(nth) };
-            rows.push(vec![logits.to_vec()]);
-        }
-    }
-    Ok(rows)
-}
-
-/// Logits of four tokens after twelve others: stopped and resumed, and run at once.
-fn resumed(ours: &mut Ours, batch: &mut Batch) -> Result<[Rows; 2], RunError> {
-    let native = |ours: &Ours, batch: &Batch| -> Rows {
-        batch.rows().iter().map(|&row| ours.context.native_logits(row).to_vec()).collect()
-    };
-    ours.forget();
-    batch.clear();
-    fill(batch, 0, 0..STEPS);
-    ours.context.decode(batch)?;
-    batch.clear();
-    fill(batch, 0, STEPS..STEPS + 4);
-    let hidden = ours.context.decode_and_keep(batch, ours.depth, Reads::Exact)?.clone();
-    ours.context.truncate(0, STEPS);
-    ours.context.resume(batch, &hidden, ours.layers, Reads::Exact)?;
-    let found = native(ours, batch);
-    ours.context.truncate(0, STEPS);
-    ours.context.decode(batch)?;
-    Ok([found, native(ours, batch)])
 }
 
 fn compare_rows(test: Test, depth: u32, found: &Rows, expected: &Rows) -> Comparison {

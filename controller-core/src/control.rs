@@ -1,16 +1,20 @@
 //! One turn of control: [`Controller::step`] before the batch, [`Controller::settle`] after it.
 
-use crate::action::{ActionSpace, ActionSpaceError, Decision, Setting};
+use crate::action::{Action, ActionSpace, ActionSpaceError, Decision, Setting};
 use crate::governor::{Governor, Situation};
-use crate::observation::{MAX_FEATURES, Observation, Observer};
+use crate::observation::{MAX_FEATURES, Observer};
 use crate::record::StepRecord;
+#[cfg(feature = "published")]
 use crate::reward::early_exit::EarlyExit;
+#[cfg(feature = "published")]
 use crate::reward::published::Outcome;
 use crate::reward::service::Service;
+#[cfg(feature = "published")]
 use crate::reward::step::Step;
+#[cfg(feature = "published")]
 use crate::reward::unified::Unified;
 use crate::reward::{Reward, RewardError, Variant};
-use crate::supervisor::{Fallback, FallbackError, FallbackRule, Limits, LimitsError, State, Supervisor};
+use crate::supervisor::{Fallback, FallbackError, FallbackRule, Limits, LimitsError, Supervisor};
 use crate::telemetry::{Measurement, Reading, Telemetry};
 use crate::time::Instant;
 use crate::wire::wire;
@@ -23,14 +27,22 @@ pub enum RewardRule {
     /// The service reward.
     Service(Service),
     /// The published reward.
+    #[cfg(feature = "published")]
     Unified(Unified),
     /// The reward of the published training logs.
+    #[cfg(feature = "published")]
     Step(Step),
     /// The reward of the published early-exit code.
+    #[cfg(feature = "published")]
     EarlyExit(EarlyExit),
 }
 
-wire!(enum RewardRule { 0 => Service(rule), 1 => Unified(rule), 2 => Step(rule), 3 => EarlyExit(rule) });
+wire!(enum RewardRule {
+    0 => Service(rule),
+    #[cfg(feature = "published")] 1 => Unified(rule),
+    #[cfg(feature = "published")] 2 => Step(rule),
+    #[cfg(feature = "published")] 3 => EarlyExit(rule),
+});
 
 impl RewardRule {
     /// Which variant this is.
@@ -38,8 +50,11 @@ impl RewardRule {
     pub const fn variant(&self) -> Variant {
         match self {
             Self::Service(_) => Variant::Service,
+            #[cfg(feature = "published")]
             Self::Unified(_) => Variant::Unified,
+            #[cfg(feature = "published")]
             Self::Step(_) => Variant::Step,
+            #[cfg(feature = "published")]
             Self::EarlyExit(_) => Variant::EarlyExit,
         }
     }
@@ -48,8 +63,11 @@ impl RewardRule {
     pub fn check(&self) -> Result<(), RewardError> {
         match self {
             Self::Service(service) => service.check(),
+            #[cfg(feature = "published")]
             Self::Unified(unified) => unified.check(),
+            #[cfg(feature = "published")]
             Self::Step(step) => step.check(),
+            #[cfg(feature = "published")]
             Self::EarlyExit(early_exit) => early_exit.check(),
         }
     }
@@ -58,8 +76,11 @@ impl RewardRule {
     pub fn settle(&self, setting: Setting, measurement: &Measurement) -> Result<Reward, RewardError> {
         match self {
             Self::Service(service) => service.settle(setting, measurement),
+            #[cfg(feature = "published")]
             Self::Unified(unified) => unified.settle(&Outcome::of(setting, measurement)?),
+            #[cfg(feature = "published")]
             Self::Step(step) => step.settle(&Outcome::of(setting, measurement)?),
+            #[cfg(feature = "published")]
             Self::EarlyExit(early_exit) => early_exit.settle(&Outcome::of(setting, measurement)?),
         }
     }
@@ -90,17 +111,6 @@ impl fmt::Display for ControllerError {
 }
 
 impl core::error::Error for ControllerError {}
-
-/// What [`Controller::step`] remembers until the turn is settled.
-#[derive(Clone, Debug)]
-struct Turn {
-    decided_at: Instant,
-    telemetry: Telemetry,
-    observation: Observation,
-    state: State,
-    decision: Decision,
-    setting: Setting,
-}
 
 /// A governor under a supervisor, with the memory that both need.
 ///
@@ -147,89 +157,148 @@ struct Turn {
 #[derive(Clone, Debug)]
 pub struct Controller<G> {
     governor: G,
-    actions: ActionSpace,
-    supervisor: Supervisor,
-    reward: RewardRule,
-    observer: Observer,
-    turn: Option<Turn>,
-    sequence: u32,
+    turns: Turns,
 }
 
 impl<G: Governor> Controller<G> {
     /// Puts a governor under a supervisor with these limits.
     pub fn new(governor: G, actions: ActionSpace, limits: Limits, reward: RewardRule) -> Result<Self, ControllerError> {
-        actions.check().map_err(ControllerError::Actions)?;
-        let supervisor = Supervisor::new(limits).map_err(ControllerError::Limits)?;
-        reward.check().map_err(ControllerError::Reward)?;
-        let observer = match &reward {
-            RewardRule::Service(service) => Observer::with_response_limit(service.response_limit),
-            _ => Observer::default(),
-        };
-        Ok(Self { governor, actions, supervisor, reward, observer, turn: None, sequence: 0 })
+        Ok(Self { governor, turns: Turns::new(actions, limits, reward)? })
     }
 
-    /// The same with a static setting that the governor must never be worse than. Comparing costs
-    /// turns: now and then the static setting is tried, and a governor that has been measured to be
-    /// worse is replaced by it.
+    /// The same with [`Turns::set_fallback`].
     pub fn with_fallback(mut self, rule: FallbackRule) -> Result<Self, ControllerError> {
-        let fallback = Fallback::new(rule, &self.actions).map_err(ControllerError::Fallback)?;
-        self.supervisor = self.supervisor.with_fallback(fallback);
+        self.turns.set_fallback(rule)?;
         Ok(self)
     }
 
-    /// Decides what the board does next. Pure computation in bounded time: no clock, no I/O.
-    /// A turn that was never settled is forgotten.
+    /// [`Turns::step`] under the governor.
     pub fn step(&mut self, now: Instant, telemetry: &Telemetry) -> Decision {
-        if let Reading::Present { value, taken_at } = telemetry.temperature {
-            self.observer.watch(value, taken_at);
-        }
-        let situation = Situation { telemetry, observer: &self.observer, actions: &self.actions };
-        let requested = self.governor.decide(&situation);
-        let slope = self.observer.slope_mk_per_s();
-        let decision = self.supervisor.supervise(now, telemetry, slope, requested, &self.actions);
-        // The supervisor hands out clamped actions only, so the setting always exists.
-        self.turn = self.actions.setting(decision.applied).map(|setting| Turn {
-            decided_at: now,
-            telemetry: *telemetry,
-            observation: self.governor.observation().iter().copied().take(MAX_FEATURES).collect(),
-            state: self.supervisor.state(),
-            decision,
-            setting,
-        });
-        decision
+        self.turns.step(&mut self.governor, now, telemetry)
     }
 
-    /// Takes in what the turn cost and returns its record; `None` when no turn is open.
-    pub fn settle(&mut self, measurement: Measurement) -> Option<StepRecord> {
-        let turn = self.turn.take()?;
-        self.observer.remember(turn.decision.applied, turn.setting, measurement);
-        let reward = if turn.decision.hold { None } else { self.reward.settle(turn.setting, &measurement).ok() };
-        self.supervisor.settle(measurement.requests, reward.map(|reward| reward.total));
-        let sequence = self.sequence;
-        self.sequence = self.sequence.wrapping_add(1);
-        Some(StepRecord {
-            sequence,
-            decided_at: turn.decided_at,
-            telemetry: turn.telemetry,
-            observation: turn.observation,
-            state: turn.state,
-            decision: turn.decision,
-            setting: turn.setting,
-            measurement,
-            reward,
-        })
+    /// [`Turns::settle`].
+    pub fn settle(&mut self, measurement: Measurement) -> Option<&StepRecord> {
+        self.turns.settle(measurement)
     }
 
     /// The values of every knob.
     #[must_use]
     pub const fn actions(&self) -> &ActionSpace {
-        &self.actions
+        self.turns.actions()
     }
 
     /// The governor.
     #[must_use]
     pub const fn governor(&self) -> &G {
         &self.governor
+    }
+
+    /// The safety layer.
+    #[must_use]
+    pub const fn supervisor(&self) -> &Supervisor {
+        self.turns.supervisor()
+    }
+
+    /// The reward that turns are settled with.
+    #[must_use]
+    pub const fn reward(&self) -> &RewardRule {
+        self.turns.reward()
+    }
+}
+
+/// All of a controller but its governor, who may be another one in every turn: firmware takes its
+/// policy from memory that an upload may write, and keeps no reference to it between turns.
+#[derive(Clone, Debug)]
+pub struct Turns {
+    actions: ActionSpace,
+    supervisor: Supervisor,
+    reward: RewardRule,
+    observer: Observer,
+    /// The present turn while it is `open`, else the last one. Records are made where they stay,
+    /// because each move of one would cost a microcontroller more than the turn's reward.
+    record: Option<StepRecord>,
+    open: bool,
+    sequence: u32,
+}
+
+impl Turns {
+    /// A supervisor with these limits, and no past.
+    pub fn new(actions: ActionSpace, limits: Limits, reward: RewardRule) -> Result<Self, ControllerError> {
+        actions.check().map_err(ControllerError::Actions)?;
+        let supervisor = Supervisor::new(limits).map_err(ControllerError::Limits)?;
+        reward.check().map_err(ControllerError::Reward)?;
+        let observer = match &reward {
+            RewardRule::Service(service) => Observer::with_response_limit(service.response_limit),
+            #[cfg(feature = "published")]
+            _ => Observer::default(),
+        };
+        Ok(Self { actions, supervisor, reward, observer, record: None, open: false, sequence: 0 })
+    }
+
+    /// Adds a static setting that the governor must never be worse than. Comparing costs turns: now
+    /// and then the static setting is tried, and a governor that has been measured to be worse is
+    /// replaced by it.
+    pub fn set_fallback(&mut self, rule: FallbackRule) -> Result<(), ControllerError> {
+        let fallback = Fallback::new(rule, &self.actions).map_err(ControllerError::Fallback)?;
+        self.supervisor.set_fallback(fallback);
+        Ok(())
+    }
+
+    /// Decides what the board does next. Pure computation in bounded time: no clock, no I/O.
+    /// A turn that was never settled is forgotten.
+    pub fn step(&mut self, governor: &mut impl Governor, now: Instant, telemetry: &Telemetry) -> Decision {
+        if let Reading::Present { value, taken_at } = telemetry.temperature {
+            self.observer.watch(value, taken_at);
+        }
+        let requested = governor.decide(&Situation { telemetry, observer: &self.observer, actions: &self.actions });
+        self.decide(requested, governor.observation(), now, telemetry)
+    }
+
+    /// The part of a step that is the same for all governors.
+    fn decide(&mut self, requested: Action, observation: &[i16], now: Instant, telemetry: &Telemetry) -> Decision {
+        let slope = self.observer.slope_mk_per_s();
+        let decision = self.supervisor.supervise(now, telemetry, slope, requested, &self.actions);
+        // The supervisor hands out clamped actions only, so the setting always exists.
+        self.record = self.actions.setting(decision.applied).map(|setting| StepRecord {
+            sequence: self.sequence,
+            decided_at: now,
+            telemetry: *telemetry,
+            observation: observation.iter().copied().take(MAX_FEATURES).collect(),
+            state: self.supervisor.state(),
+            decision,
+            setting,
+            measurement: Measurement::default(),
+            reward: None,
+        });
+        self.open = self.record.is_some();
+        decision
+    }
+
+    /// Takes in what the turn cost and returns its record; `None` when no turn is open.
+    pub fn settle(&mut self, measurement: Measurement) -> Option<&StepRecord> {
+        let record = self.record.as_mut().filter(|_| self.open)?;
+        self.open = false;
+        self.sequence = self.sequence.wrapping_add(1);
+        self.observer.remember(record.decision.applied, record.setting, measurement);
+        if !record.decision.hold {
+            record.reward = self.reward.settle(record.setting, &measurement).ok();
+        }
+        record.measurement = measurement;
+        self.supervisor.settle(measurement.requests, record.reward.map(|reward| reward.total));
+        Some(record)
+    }
+
+    /// When the last turn was begun; `None` before the first.
+    #[must_use]
+    pub fn decided_at(&self) -> Option<Instant> {
+        self.record.as_ref().map(|record| record.decided_at)
+    }
+
+    /// The values of every knob.
+    #[must_use]
+    pub const fn actions(&self) -> &ActionSpace {
+        &self.actions
     }
 
     /// The safety layer.
@@ -245,26 +314,19 @@ impl<G: Governor> Controller<G> {
     }
 }
 
-impl<G> Controller<G> {
-    /// The same controller, in the middle of whatever it does, under another governor.
-    pub fn with_governor<H>(self, governor: H) -> Controller<H> {
-        let Self { governor: _, actions, supervisor, reward, observer, turn, sequence } = self;
-        Controller { governor, actions, supervisor, reward, observer, turn, sequence }
-    }
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "published"))]
 mod tests {
     use super::*;
     use crate::action::tests::small_space;
     use crate::governor::Fixed;
     use crate::reward::Fixed as Fp;
     use crate::reward::published::{Limit, Published, Range};
+    use crate::supervisor::State;
     use crate::units::MilliCelsius;
 
-    /// Governors come and go: supervisor, observer, open turn and numbers stay.
+    /// A governor from outside decides as one that stays, and all that is remembered stays in the turns.
     #[test]
-    fn another_governor_changes_nothing_else() {
+    fn a_governor_may_come_for_the_decision_only() {
         let actions = small_space();
         let published = Published {
             throughput: range(),
@@ -277,19 +339,16 @@ mod tests {
             steepness: Fp::ONE,
         };
         let unified = Unified { published, entropy_full: Fp::ONE, entropy_weight: Fp::ONE };
-        let max = Fixed::max(&actions);
-        let start = Controller::new(max, actions, Limits::agx_orin(), RewardRule::Unified(unified)).unwrap();
-        let (mut one, mut other) = (start.clone(), Some(start));
+        let mut max = Fixed::max(&actions);
+        let mut changing = Turns::new(actions, Limits::agx_orin(), RewardRule::Unified(unified)).unwrap();
+        let mut one = Controller { governor: max, turns: changing.clone() };
         for turn in 0..40u32 {
             let now = Instant::from_micros(u64::from(turn) * 5_000_000);
             let hot = Reading::at(MilliCelsius(80_000 + 400 * i32::try_from(turn).unwrap()), now);
             let telemetry = Telemetry { temperature: hot, ..Telemetry::UNKNOWN };
-            let decision = one.step(now, &telemetry);
-            let mut changing = other.take().unwrap().with_governor(max);
-            assert_eq!(changing.step(now, &telemetry), decision);
-            let mut changing = changing.with_governor(max);
+            assert_eq!(changing.step(&mut max, now, &telemetry), one.step(now, &telemetry));
             assert_eq!(changing.settle(Measurement::default()), one.settle(Measurement::default()));
-            other = Some(changing);
+            assert!(changing.settle(Measurement::default()).is_none(), "a turn is settled once");
         }
         assert_eq!(one.supervisor().state(), State::Critical, "the turns went through the states");
     }

@@ -29,6 +29,9 @@
 //!
 //! # Features
 //!
+//! `published`, on by default, has the rewards of the published study; firmware that settles with
+//! [`reward::service`] leaves them out.
+//!
 //! `reference` adds the rewards in `f64` through `libm`, as the oracle of the fixed-point ones
 //! and for training. Firmware never enables it.
 #![no_std]
@@ -42,6 +45,7 @@ extern crate std;
 
 pub mod action;
 pub mod advantage;
+mod checksum;
 pub mod control;
 mod division;
 pub mod governor;

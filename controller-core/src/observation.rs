@@ -49,14 +49,15 @@ pub enum Feature {
     DecodeIndex,
     /// Most requests of the previous batch, as its action had it.
     BatchSize,
-    /// Generated tokens per request, mean over about the last 64 requests, rounded down.
-    AnswerTokens,
-    /// Response that the reward allows, milliseconds per token of a mean answer (see `AnswerTokens`); 0, the strictest,
-    /// where the reward knows no limit.
+    /// Tokens per second that answer the offered load: arrival rate times the mean answer of about the last 64 requests.
+    OfferedTokens,
+    /// Response that the reward allows, milliseconds per token of that mean answer; 0, the strictest, where the reward
+    /// knows no limit.
     TokenAllowance,
-    /// Longest response of the previous batch, thousandths of what the reward allows.
+    /// Longest response of a batch, thousandths of what the reward allows, mean over about the last 64 requests.
     ResponseShare,
-    /// Prefill and decode of the previous batch, thousandths of the response that the reward allows.
+    /// Prefill and decode of a batch, thousandths of the response that the reward allows, mean over about the last 64
+    /// requests.
     BatchShare,
 }
 
@@ -74,7 +75,7 @@ wire!(enum Feature {
     10 => PrefillIndex,
     11 => DecodeIndex,
     12 => BatchSize,
-    13 => AnswerTokens,
+    13 => OfferedTokens,
     14 => TokenAllowance,
     15 => ResponseShare,
     16 => BatchShare,
@@ -164,9 +165,19 @@ pub const SLOPE_TIME_CONSTANT: Duration = Duration::from_secs(30);
 pub struct Observer {
     trend: Option<Trend>,
     previous: Option<Previous>,
-    /// Tokens per answer in 256ths.
-    answer_q8: Option<u32>,
+    usual: Option<Usual>,
     response_limit: Duration,
+}
+
+/// Means over about the last [`ANSWERS`] requests, in 256ths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Usual {
+    /// Tokens of an answer.
+    answer: u32,
+    /// Longest response of a batch, thousandths of the limit.
+    response: u32,
+    /// Time of a batch, thousandths of the limit.
+    batch: u32,
 }
 
 /// Low-pass-filtered temperature; the distance of the present value from it is the slope times
@@ -189,7 +200,7 @@ struct Previous {
 /// An answer of 20 tokens, until there is one.
 const DEFAULT_ANSWER_Q8: u32 = 20 << 8;
 
-/// Answers that the mean of [`Feature::AnswerTokens`] reaches back to: enough that the lengths of single ones do not show.
+/// Requests that the means reach back to: enough that the lengths of single answers do not show.
 const ANSWERS: u16 = 64;
 
 impl Observer {
@@ -223,17 +234,34 @@ impl Observer {
         // A hold answers nothing: the last real batch stays the best knowledge of a batch.
         if measurement.requests > 0 {
             self.previous = Some(Previous { action, setting, measurement });
-            self.count_answers(&measurement);
+            self.usual = Some(self.usual_after(&measurement));
         }
     }
 
-    /// Moves the mean towards this batch's, the further the more answers it has.
-    fn count_answers(&mut self, measurement: &Measurement) {
-        let requests = u32::from(measurement.requests.max(1));
-        let batch = measurement.generated_tokens.min(u32::MAX >> 8) * 256 / requests;
-        let (mean, weight) = (self.answer_q8.unwrap_or(batch), i64::from(requests.min(u32::from(ANSWERS))));
-        let step = (i64::from(batch) - i64::from(mean)) * weight / i64::from(ANSWERS);
-        self.answer_q8 = u32::try_from(i64::from(mean) + step).ok();
+    /// The means, moved towards this batch's numbers, the further the more answers it has.
+    fn usual_after(&self, measurement: &Measurement) -> Usual {
+        let Measurement { requests, generated_tokens, prefill, decode, response, .. } = *measurement;
+        let busy = Duration::from_micros(prefill.micros().saturating_add(decode.micros()));
+        let batch = Usual {
+            answer: generated_tokens.min(u32::MAX >> 8) * 256 / u32::from(requests.max(1)),
+            response: self.share_of_limit(response) << 8,
+            batch: self.share_of_limit(busy) << 8,
+        };
+        let Some(usual) = self.usual else { return batch };
+        let weight = i64::from(requests.min(ANSWERS));
+        let towards = |mean: u32, value: u32| {
+            let step = (i64::from(value) - i64::from(mean)) * weight / i64::from(ANSWERS);
+            u32::try_from(i64::from(mean) + step).unwrap_or(value)
+        };
+        Usual {
+            answer: towards(usual.answer, batch.answer),
+            response: towards(usual.response, batch.response),
+            batch: towards(usual.batch, batch.batch),
+        }
+    }
+
+    fn answer_q8(&self) -> u64 {
+        u64::from(self.usual.map_or(DEFAULT_ANSWER_Q8, |usual| usual.answer.max(1)))
     }
 
     /// Setting and cost of the last batch; `None` before the first.
@@ -278,25 +306,22 @@ impl Observer {
             Feature::PrefillIndex => self.previous.map_or(before_first_batch, |p| i32::from(p.action.prefill)),
             Feature::DecodeIndex => self.previous.map_or(before_first_batch, |p| i32::from(p.action.decode)),
             Feature::BatchSize => self.previous.map_or(before_first_batch, |p| i32::from(p.setting.batch)),
-            Feature::AnswerTokens => self.answer_q8.map_or(before_first_batch, |mean| unsigned(u64::from(mean >> 8))),
+            Feature::OfferedTokens => unsigned(u64::from(telemetry.offered_load.0) * self.answer_q8() / 256_000),
             Feature::TokenAllowance => {
                 let per_answer_q8 = self.response_limit.micros().saturating_mul(256) / 1000;
-                unsigned(per_answer_q8 / u64::from(self.answer_q8.unwrap_or(DEFAULT_ANSWER_Q8).max(1)))
+                unsigned(per_answer_q8 / self.answer_q8())
             }
             Feature::ResponseShare => {
-                self.previous.map_or(before_first_batch, |p| self.share_of_limit(p.measurement.response))
+                self.usual.map_or(before_first_batch, |usual| unsigned(u64::from(usual.response >> 8)))
             }
-            Feature::BatchShare => self.previous.map_or(before_first_batch, |p| {
-                let Measurement { prefill, decode, .. } = p.measurement;
-                self.share_of_limit(Duration::from_micros(prefill.micros().saturating_add(decode.micros())))
-            }),
+            Feature::BatchShare => self.usual.map_or(before_first_batch, |usual| unsigned(u64::from(usual.batch >> 8))),
         }
     }
 
-    /// Thousandths of the response limit.
-    fn share_of_limit(&self, time: Duration) -> i32 {
+    /// Thousandths of the response limit, less than 2^24: a 256th of them fits 32 bits.
+    fn share_of_limit(&self, time: Duration) -> u32 {
         let share = time.micros().saturating_mul(1000) / self.response_limit.micros().max(1);
-        i32::try_from(share).unwrap_or(i32::MAX)
+        u32::try_from(share).unwrap_or(u32::MAX).min(u32::MAX >> 8)
     }
 
     /// The observation of a layout.
@@ -379,16 +404,18 @@ mod tests {
     #[test]
     fn single_answers_do_not_show_in_their_mean() {
         use crate::reward::service::tests::SETTING;
-        let range = FeatureRange { feature: Feature::AnswerTokens, low: 0, high: 128 };
+        use crate::units::MilliRequestsPerSecond;
+        let range = FeatureRange { feature: Feature::OfferedTokens, low: 0, high: 1000 };
+        let one_per_second = Telemetry { offered_load: MilliRequestsPerSecond(1000), ..Telemetry::UNKNOWN };
         let mut observer = Observer::default();
-        assert_eq!(observer.raw(&range, &Telemetry::UNKNOWN), 0);
+        assert_eq!(observer.raw(&range, &one_per_second), 20, "the answer that is expected before the first");
         let mut answered = |generated_tokens, requests| {
             let measurement = Measurement { requests, generated_tokens, ..Measurement::default() };
             observer.remember(Action::default(), SETTING, measurement);
-            observer.raw(&range, &Telemetry::UNKNOWN)
+            observer.raw(&range, &one_per_second)
         };
-        assert_eq!(answered(200, 10), 20, "the first batch is all there is");
-        assert_eq!(answered(100, 1), 21, "one long answer counts a 64th");
+        assert_eq!(answered(400, 10), 40, "the first batch is all there is");
+        assert_eq!(answered(104, 1), 41, "one long answer counts a 64th");
         assert_eq!(answered(6400, 64), 100, "64 answers replace the past");
         assert_eq!(answered(u32::MAX, 1), 100 + ((1 << 24) - 1 - 100) / 64, "no overflow");
     }
@@ -408,7 +435,15 @@ mod tests {
         let answered =
             Measurement { requests: 2, generated_tokens: 60, prefill, decode, response, ..Measurement::default() };
         observer.remember(Action::default(), SETTING, answered);
-        assert_eq!(raw(&observer), [50, 2000, 800]);
+        assert_eq!(raw(&observer), [50, 2000, 800], "the first batch is all there is");
+        let late = Measurement { requests: 32, generated_tokens: 960, response: Duration::from_secs(6), ..answered };
+        observer.remember(Action::default(), SETTING, late);
+        assert_eq!(raw(&observer), [50, 3000, 800], "half of the last 64 requests");
+        let lost =
+            Measurement { response: Duration::from_micros(u64::MAX), decode: Duration::from_micros(u64::MAX), ..late };
+        observer.remember(Action::default(), SETTING, lost);
+        let most = ((1 << 24) - 1) / 2;
+        assert_eq!(raw(&observer), [50, 1500 + most, 400 + most], "no overflow");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::time::{Duration, Instant};
 use crate::units::{KiloHertz, MicroJoules, MilliCelsius, MilliNats, MilliRequestsPerSecond, MilliWatts};
-use crate::wire::{Reader, Sink, Wire, wire};
+use crate::wire::{Decode, Encode, Reader, Writer, wire};
 use serde::{Deserialize, Serialize};
 
 /// One sensor value with the moment it was taken, or the reason why there is none.
@@ -22,8 +22,8 @@ pub enum Reading<T> {
     Absent(Absence),
 }
 
-impl<'a, T: Wire<'a>> Wire<'a> for Reading<T> {
-    fn write(&self, to: &mut dyn Sink) {
+impl<T: Encode> Encode for Reading<T> {
+    fn write(&self, to: &mut Writer<'_>) {
         match self {
             Self::Present { value, taken_at } => {
                 to.push(0);
@@ -36,7 +36,9 @@ impl<'a, T: Wire<'a>> Wire<'a> for Reading<T> {
             }
         }
     }
+}
 
+impl<'a, T: Decode<'a>> Decode<'a> for Reading<T> {
     fn read(from: &mut Reader<'a>) -> Self {
         match from.variant() {
             0 => Self::Present { value: T::read(from), taken_at: Instant::read(from) },

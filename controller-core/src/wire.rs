@@ -10,27 +10,95 @@
 use fixed::types::I32F32;
 use heapless::{String, Vec};
 
-/// Where bytes go.
-pub trait Sink {
-    /// Takes the next byte. A sink that is full remembers that for whoever made it.
-    fn push(&mut self, byte: u8);
+/// A value that can be written.
+pub trait Encode {
+    /// Writes the bytes of the value.
+    fn write(&self, to: &mut Writer<'_>);
 }
 
-/// A value that can be written and read.
-pub trait Wire<'a>: Sized {
-    /// Writes the bytes of the value.
-    fn write(&self, to: &mut dyn Sink);
-
+/// A value that can be read.
+pub trait Decode<'a>: Sized {
     /// Reads a value. After a failure, which the reader remembers, it is made of zeros.
     fn read(from: &mut Reader<'a>) -> Self;
 }
 
+/// Bytes one behind the other in a buffer. A writer that is full goes on counting.
+#[derive(Debug)]
+pub struct Writer<'b> {
+    buffer: &'b mut [u8],
+    length: usize,
+}
+
+impl<'b> Writer<'b> {
+    /// Begins at the front of a buffer.
+    pub const fn new(buffer: &'b mut [u8]) -> Self {
+        Self { buffer, length: 0 }
+    }
+
+    /// Writes the next byte.
+    #[inline(never)]
+    pub fn push(&mut self, byte: u8) {
+        if let Some(place) = self.buffer.get_mut(self.length) {
+            *place = byte;
+        }
+        self.length = self.length.saturating_add(1);
+    }
+
+    /// Writes some bytes as they are.
+    pub fn append(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.push(*byte);
+        }
+    }
+
+    /// Writes a number in groups of seven bits, the least significant group first.
+    #[inline(never)]
+    fn narrow(&mut self, mut number: u32) {
+        while number > 0x7F {
+            let [low, ..] = number.to_le_bytes();
+            self.push(low | 0x80);
+            number >>= 7;
+        }
+        let [low, ..] = number.to_le_bytes();
+        self.push(low);
+    }
+
+    /// The same for up to 64 bits, which a 32-bit machine does in twice the steps.
+    #[inline(never)]
+    fn wide(&mut self, mut number: u64) {
+        while number > 0x7F {
+            let [low, ..] = number.to_le_bytes();
+            self.push(low | 0x80);
+            number >>= 7;
+        }
+        let [low, ..] = number.to_le_bytes();
+        self.push(low);
+    }
+
+    /// A length, which is below 2^32 for all that fits a frame or an image.
+    fn count(&mut self, length: usize) {
+        self.narrow(u32::try_from(length).unwrap_or(u32::MAX));
+    }
+
+    /// Bytes written, those included that did not fit.
+    #[must_use]
+    pub const fn length(&self) -> usize {
+        self.length
+    }
+
+    /// What was written; `None` when it did not fit.
+    #[must_use]
+    pub fn finish(self) -> Option<&'b mut [u8]> {
+        self.buffer.get_mut(..self.length)
+    }
+}
+
 /// The value that these bytes, all of them, stand for.
 #[must_use]
-pub fn from_bytes<'a, T: Wire<'a>>(bytes: &'a [u8]) -> Option<T> {
-    let mut reader = Reader { rest: bytes, failed: false };
+pub fn from_bytes<'a, T: Decode<'a>>(bytes: &'a [u8]) -> Option<T> {
+    let mut reader = Reader::new(bytes);
     let value = T::read(&mut reader);
-    (!reader.failed && reader.rest.is_empty()).then_some(value)
+    reader.is_done().then_some(value)
 }
 
 /// Bytes on their way to a value.
@@ -41,6 +109,18 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    /// Begins at the front of some bytes.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, failed: false }
+    }
+
+    /// Whether all bytes were read and what was read stands.
+    #[must_use]
+    pub const fn is_done(&self) -> bool {
+        !self.failed && self.rest.is_empty()
+    }
+
     /// Declares that the bytes stand for no value; from now on all that is read is zero.
     #[cold]
     #[inline(never)]
@@ -124,34 +204,25 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Writes a number in groups of seven bits, the least significant group first.
-#[inline(never)]
-pub fn write_number(mut number: u64, to: &mut dyn Sink) {
-    loop {
-        let [low, ..] = number.to_le_bytes();
-        number >>= 7;
-        if number == 0 {
-            return to.push(low & 0x7F);
-        }
-        to.push(low | 0x80);
+impl Encode for u8 {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.push(*self);
     }
 }
 
-impl Wire<'_> for u8 {
-    fn write(&self, to: &mut dyn Sink) {
-        to.push(*self);
-    }
-
+impl Decode<'_> for u8 {
     fn read(from: &mut Reader<'_>) -> Self {
         from.byte()
     }
 }
 
-impl Wire<'_> for bool {
-    fn write(&self, to: &mut dyn Sink) {
+impl Encode for bool {
+    fn write(&self, to: &mut Writer<'_>) {
         to.push(u8::from(*self));
     }
+}
 
+impl Decode<'_> for bool {
     fn read(from: &mut Reader<'_>) -> Self {
         let byte = from.byte();
         if byte > 1 {
@@ -161,54 +232,64 @@ impl Wire<'_> for bool {
     }
 }
 
-impl Wire<'_> for u16 {
-    fn write(&self, to: &mut dyn Sink) {
-        write_number((*self).into(), to);
+impl Encode for u16 {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.narrow((*self).into());
     }
+}
 
+impl Decode<'_> for u16 {
     #[inline(never)]
     fn read(from: &mut Reader<'_>) -> Self {
         Self::try_from(from.narrow(Self::BITS)).unwrap_or(0)
     }
 }
 
-impl Wire<'_> for u32 {
-    fn write(&self, to: &mut dyn Sink) {
-        write_number((*self).into(), to);
+impl Encode for u32 {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.narrow(*self);
     }
+}
 
+impl Decode<'_> for u32 {
     fn read(from: &mut Reader<'_>) -> Self {
         from.narrow(Self::BITS)
     }
 }
 
-impl Wire<'_> for u64 {
-    fn write(&self, to: &mut dyn Sink) {
-        write_number(*self, to);
+impl Encode for u64 {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.wide(*self);
     }
+}
 
+impl Decode<'_> for u64 {
     fn read(from: &mut Reader<'_>) -> Self {
         from.wide()
     }
 }
 
 /// Zigzag: 0, -1, 1, -2, 2 ... so that small numbers of either sign are short.
-impl Wire<'_> for i16 {
-    fn write(&self, to: &mut dyn Sink) {
-        write_number(((*self << 1) ^ (*self >> 15)).cast_unsigned().into(), to);
+impl Encode for i16 {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.narrow(((*self << 1) ^ (*self >> 15)).cast_unsigned().into());
     }
+}
 
+impl Decode<'_> for i16 {
     fn read(from: &mut Reader<'_>) -> Self {
         let folded = u16::read(from);
         ((folded >> 1) ^ (folded & 1).wrapping_neg()).cast_signed()
     }
 }
 
-impl Wire<'_> for i32 {
-    fn write(&self, to: &mut dyn Sink) {
-        write_number(((*self << 1) ^ (*self >> 31)).cast_unsigned().into(), to);
+impl Encode for i32 {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.narrow(((*self << 1) ^ (*self >> 31)).cast_unsigned());
     }
+}
 
+impl Decode<'_> for i32 {
     #[inline(never)]
     fn read(from: &mut Reader<'_>) -> Self {
         let folded = u32::read(from);
@@ -217,60 +298,76 @@ impl Wire<'_> for i32 {
 }
 
 /// All 64 bits as a signed integer.
-impl Wire<'_> for I32F32 {
-    fn write(&self, to: &mut dyn Sink) {
+impl Encode for I32F32 {
+    fn write(&self, to: &mut Writer<'_>) {
         let bits = self.to_bits();
-        write_number(((bits << 1) ^ (bits >> 63)).cast_unsigned(), to);
+        to.wide(((bits << 1) ^ (bits >> 63)).cast_unsigned());
     }
+}
 
+impl Decode<'_> for I32F32 {
     fn read(from: &mut Reader<'_>) -> Self {
         let folded = from.wide();
         Self::from_bits(((folded >> 1) ^ (folded & 1).wrapping_neg()).cast_signed())
     }
 }
 
-impl<'a, T: Wire<'a>> Wire<'a> for Option<T> {
-    fn write(&self, to: &mut dyn Sink) {
+impl<T: Encode> Encode for &T {
+    fn write(&self, to: &mut Writer<'_>) {
+        (**self).write(to);
+    }
+}
+
+impl<T: Encode> Encode for Option<T> {
+    fn write(&self, to: &mut Writer<'_>) {
         to.push(u8::from(self.is_some()));
         if let Some(value) = self {
             value.write(to);
         }
     }
+}
 
+impl<'a, T: Decode<'a>> Decode<'a> for Option<T> {
     fn read(from: &mut Reader<'a>) -> Self {
         bool::read(from).then(|| T::read(from))
     }
 }
 
-impl<'a, A: Wire<'a>, B: Wire<'a>> Wire<'a> for (A, B) {
-    fn write(&self, to: &mut dyn Sink) {
+impl<A: Encode, B: Encode> Encode for (A, B) {
+    fn write(&self, to: &mut Writer<'_>) {
         self.0.write(to);
         self.1.write(to);
     }
+}
 
+impl<'a, A: Decode<'a>, B: Decode<'a>> Decode<'a> for (A, B) {
     fn read(from: &mut Reader<'a>) -> Self {
         (A::read(from), B::read(from))
     }
 }
 
-impl<'a> Wire<'a> for &'a [u8] {
-    fn write(&self, to: &mut dyn Sink) {
-        write_number(self.len() as u64, to);
-        self.iter().for_each(|byte| to.push(*byte));
+impl Encode for &[u8] {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.count(self.len());
+        to.append(self);
     }
+}
 
+impl<'a> Decode<'a> for &'a [u8] {
     fn read(from: &mut Reader<'a>) -> Self {
         let length = from.length(usize::MAX);
         from.bytes(length)
     }
 }
 
-impl<'a, T: Wire<'a>, const N: usize> Wire<'a> for Vec<T, N> {
-    fn write(&self, to: &mut dyn Sink) {
-        write_number(self.len() as u64, to);
+impl<T: Encode, const N: usize> Encode for Vec<T, N> {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.count(self.len());
         self.iter().for_each(|element| element.write(to));
     }
+}
 
+impl<'a, T: Decode<'a>, const N: usize> Decode<'a> for Vec<T, N> {
     fn read(from: &mut Reader<'a>) -> Self {
         let mut elements = Self::new();
         for _ in 0..from.length(N) {
@@ -282,11 +379,13 @@ impl<'a, T: Wire<'a>, const N: usize> Wire<'a> for Vec<T, N> {
     }
 }
 
-impl<const N: usize> Wire<'_> for String<N> {
-    fn write(&self, to: &mut dyn Sink) {
+impl<const N: usize> Encode for String<N> {
+    fn write(&self, to: &mut Writer<'_>) {
         self.as_bytes().write(to);
     }
+}
 
+impl<const N: usize> Decode<'_> for String<N> {
     fn read(from: &mut Reader<'_>) -> Self {
         let bytes = <&[u8]>::read(from);
         core::str::from_utf8(bytes).ok().and_then(|text| text.try_into().ok()).unwrap_or_else(|| {
@@ -300,35 +399,39 @@ impl<const N: usize> Wire<'_> for String<N> {
 /// in which order.
 macro_rules! wire {
     (struct $name:ty { $($field:tt),+ $(,)? }) => {
-        impl<'a> $crate::wire::Wire<'a> for $name {
-            fn write(&self, to: &mut dyn $crate::wire::Sink) {
-                $(self.$field.write(to);)+
+        impl<'a> $crate::wire::Encode for $name {
+            fn write(&self, to: &mut $crate::wire::Writer<'_>) {
+                $($crate::wire::Encode::write(&self.$field, to);)+
             }
+        }
 
+        impl<'a> $crate::wire::Decode<'a> for $name {
             fn read(from: &mut $crate::wire::Reader<'a>) -> Self {
-                Self { $($field: $crate::wire::Wire::read(from)),+ }
+                Self { $($field: $crate::wire::Decode::read(from)),+ }
             }
         }
     };
-    (enum $name:ty {
-        $($number:literal => $variant:ident $(($inner:ident))? $({ $($field:ident),+ })?),+ $(,)?
+    (enum $name:ty $([$parameter:ident])? {
+        $($(#[$only:meta])? $number:literal => $variant:ident $(($inner:ident))? $({ $($field:ident),+ })?),+ $(,)?
     }) => {
-        impl<'a> $crate::wire::Wire<'a> for $name {
-            fn write(&self, to: &mut dyn $crate::wire::Sink) {
+        impl<'a $(, $parameter: $crate::wire::Encode)?> $crate::wire::Encode for $name {
+            fn write(&self, to: &mut $crate::wire::Writer<'_>) {
                 match self {
-                    $(Self::$variant $(($inner))? $({ $($field),+ })? => {
+                    $($(#[$only])? Self::$variant $(($inner))? $({ $($field),+ })? => {
                         to.push($number);
-                        $($inner.write(to);)?
-                        $($($field.write(to);)+)?
+                        $($crate::wire::Encode::write($inner, to);)?
+                        $($($crate::wire::Encode::write($field, to);)+)?
                     })+
                 }
             }
+        }
 
+        impl<'a $(, $parameter: $crate::wire::Decode<'a>)?> $crate::wire::Decode<'a> for $name {
             fn read(from: &mut $crate::wire::Reader<'a>) -> Self {
                 match from.variant() {
-                    $($number => Self::$variant
-                        $(({ let $inner = $crate::wire::Wire::read(from); $inner }))?
-                        $({ $($field: $crate::wire::Wire::read(from)),+ })?,)+
+                    $($(#[$only])? $number => Self::$variant
+                        $(({ let $inner = $crate::wire::Decode::read(from); $inner }))?
+                        $({ $($field: $crate::wire::Decode::read(from)),+ })?,)+
                     _ => {
                         // All that is read from now on is zero, and every enum has a variant 0.
                         from.fail();
@@ -348,18 +451,11 @@ mod tests {
     use proptest::prelude::*;
     use serde::{Deserialize, Serialize};
 
-    struct Bytes(std::vec::Vec<u8>);
-
-    impl Sink for Bytes {
-        fn push(&mut self, byte: u8) {
-            self.0.push(byte);
-        }
-    }
-
-    fn written<'a>(value: &impl Wire<'a>) -> std::vec::Vec<u8> {
-        let mut bytes = Bytes(std::vec::Vec::new());
-        value.write(&mut bytes);
-        bytes.0
+    fn written(value: &impl Encode) -> std::vec::Vec<u8> {
+        let mut buffer = [0; 256];
+        let mut writer = Writer::new(&mut buffer);
+        value.write(&mut writer);
+        writer.finish().unwrap().to_vec()
     }
 
     type Everything<'a> = ((u8, bool), ((u16, u32), ((u64, i32), (Option<i16>, (&'a [u8], (Vec<u16, 3>, String<5>))))));
@@ -368,7 +464,7 @@ mod tests {
         postcard::take_from_bytes(bytes).ok().filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value)
     }
 
-    fn agree<'a, T: Wire<'a> + Deserialize<'a> + Serialize + PartialEq + core::fmt::Debug>(bytes: &'a [u8]) {
+    fn agree<'a, T: Encode + Decode<'a> + Deserialize<'a> + Serialize + PartialEq + core::fmt::Debug>(bytes: &'a [u8]) {
         let value = from_bytes::<T>(bytes);
         assert_eq!(value, theirs(bytes), "{bytes:?}");
         if let Some(value) = value {
@@ -396,6 +492,15 @@ mod tests {
             agree::<String<5>>(&bytes);
             agree::<&[u8]>(&bytes);
             agree::<Everything>(&bytes);
+        }
+
+        #[test]
+        fn a_full_writer_goes_on_counting(number in any::<u64>(), room in 0usize..12) {
+            let (all, mut buffer) = (written(&number), [0; 12]);
+            let mut writer = Writer::new(&mut buffer[..room]);
+            number.write(&mut writer);
+            prop_assert_eq!(writer.length(), all.len());
+            prop_assert_eq!(writer.finish().map(|bytes| bytes.to_vec()), (all.len() <= room).then_some(all));
         }
 
         #[test]

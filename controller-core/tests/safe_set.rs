@@ -275,7 +275,7 @@ proptest! {
     ) {
         let mut supervisor = Supervisor::new(limits).unwrap();
         if let Some(fallback) = fallback {
-            supervisor = supervisor.with_fallback(fallback);
+            supervisor.set_fallback(fallback);
         }
         let mut world = World::new(supervisor);
         for turn in &turns {

@@ -59,9 +59,7 @@ fn world() -> World {
         layout: layout::standard(),
         reward: profile.service.clone(),
         limits: profile.limits,
-        prompt_tokens: (14, 30),
-        answer_tokens: (12, 28),
-        horizon_s: 30.0,
+        hold_s: (5.0, 30.0),
         profile,
     }
 }
@@ -69,7 +67,7 @@ fn world() -> World {
 /// Contexts end and begin anew in so many rounds, and the last rounds are quantization-aware.
 #[test]
 fn a_resumed_training_is_the_uninterrupted_one_bit_for_bit() {
-    let plan = Plan { seed: 5, iterations: 40, quantized: 10, contexts: 5, group: 3, threads: 1, ..Plan::default() };
+    let plan = Plan { seed: 5, iterations: 40, quantized: 10, contexts: 5, threads: 1, ..Plan::default() };
     let mut whole = Trainer::new(world(), plan.clone());
     let mut parts = Trainer::new(world(), plan);
     let folder = tempfile::tempdir().unwrap();

@@ -3,13 +3,13 @@
 use super::{Governor, Situation};
 use crate::action::{Action, ActionSpace, Knob};
 use crate::observation::Observation;
-use crate::policy::Policy;
+use crate::policy::{Header, Network, Policy};
 use core::fmt;
 
-/// Decides by a policy image.
+/// Decides by the network of a policy image.
 #[derive(Clone, Debug)]
 pub struct Learned<'a> {
-    policy: Policy<'a>,
+    network: Network<'a>,
     observation: Observation,
 }
 
@@ -49,32 +49,43 @@ impl core::error::Error for LearnedError {}
 impl<'a> Learned<'a> {
     /// Puts a policy in charge of a board whose knobs must be those the policy was trained for.
     pub fn new(policy: Policy<'a>, actions: &ActionSpace) -> Result<Self, LearnedError> {
-        let trained = &policy.image().header().actions;
-        let equal = |knob| match knob {
-            Knob::Prefill => trained.prefill_khz == actions.prefill_khz,
-            Knob::Decode => trained.decode_khz == actions.decode_khz,
-            Knob::Batch => trained.batch == actions.batch,
-            Knob::Depth => trained.depth == actions.depth,
-            Knob::Fan => trained.fan_pwm == actions.fan_pwm,
-        };
-        match Knob::ALL.into_iter().find(|&knob| !equal(knob)) {
-            Some(knob) => Err(LearnedError::OtherActions { knob, policy: trained.len(knob), board: actions.len(knob) }),
-            None => Ok(Self { policy, observation: Observation::new() }),
-        }
+        check_actions(policy.image().header(), actions)?;
+        Ok(Self::trusted(policy.into_network()))
     }
 
-    /// The policy in charge.
+    /// Puts a network in charge of a board for which [`check_actions`] has passed its image.
     #[must_use]
-    pub const fn policy(&self) -> &Policy<'a> {
-        &self.policy
+    pub const fn trusted(network: Network<'a>) -> Self {
+        Self { network, observation: Observation::new() }
+    }
+
+    /// The network in charge.
+    #[must_use]
+    pub const fn network(&self) -> &Network<'a> {
+        &self.network
+    }
+}
+
+/// Checks that a policy was trained for the knobs of this board.
+pub fn check_actions(header: &Header, actions: &ActionSpace) -> Result<(), LearnedError> {
+    let trained = &header.actions;
+    let equal = |knob| match knob {
+        Knob::Prefill => trained.prefill_khz == actions.prefill_khz,
+        Knob::Decode => trained.decode_khz == actions.decode_khz,
+        Knob::Batch => trained.batch == actions.batch,
+        Knob::Depth => trained.depth == actions.depth,
+        Knob::Fan => trained.fan_pwm == actions.fan_pwm,
+    };
+    match Knob::ALL.into_iter().find(|&knob| !equal(knob)) {
+        Some(knob) => Err(LearnedError::OtherActions { knob, policy: trained.len(knob), board: actions.len(knob) }),
+        None => Ok(()),
     }
 }
 
 impl Governor for Learned<'_> {
     fn decide(&mut self, situation: &Situation<'_>) -> Action {
-        let layout = &self.policy.image().header().observation;
-        self.observation = situation.observer.observe(layout, situation.telemetry);
-        self.policy.decide(&self.observation)
+        self.observation = situation.observer.observe(self.network.outline().observation(), situation.telemetry);
+        self.network.decide(&self.observation)
     }
 
     fn observation(&self) -> &[i16] {

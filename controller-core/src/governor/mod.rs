@@ -6,7 +6,7 @@ mod ondemand;
 mod two_rule;
 
 pub use fixed::Fixed;
-pub use learned::{Learned, LearnedError};
+pub use learned::{Learned, LearnedError, check_actions};
 pub use ondemand::Ondemand;
 pub use two_rule::TwoRule;
 

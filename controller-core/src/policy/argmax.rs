@@ -1,11 +1,15 @@
 //! The largest logit of every head, while the logits stream by.
 
-use super::image::{Header, Heads};
+use super::image::Heads;
 use super::kernel::{Sums, UNITS};
+use super::network::logits;
 use crate::action::{Action, KNOBS, Knob};
 
 /// Argmax over one or several heads. Of equal logits the first wins; padding never does.
 pub struct Argmax {
+    heads: Heads,
+    /// Values of every knob.
+    knobs: [usize; KNOBS],
     /// Logits of every head, in order; 0 for a head that does not exist.
     sizes: [usize; KNOBS],
     /// Chosen index of every head that is through.
@@ -19,13 +23,13 @@ pub struct Argmax {
 }
 
 impl Argmax {
-    pub fn new(header: &Header) -> Self {
-        let sizes = match header.heads {
-            Heads::Joint => [header.actions.count(), 0, 0, 0, 0],
-            Heads::Factored => header.actions.sizes(),
+    pub fn new(heads: Heads, knobs: [usize; KNOBS]) -> Self {
+        let sizes = match heads {
+            Heads::Joint => [logits(heads, knobs), 0, 0, 0, 0],
+            Heads::Factored => knobs,
         };
         let [size, ..] = sizes;
-        Self { sizes, best: [0; KNOBS], head: 0, size, position: 0, index: 0, highest: i32::MIN }
+        Self { heads, knobs, sizes, best: [0; KNOBS], head: 0, size, position: 0, index: 0, highest: i32::MIN }
     }
 
     /// Takes the next four. Inside a large head hardly any are a new highest, and all that happens
@@ -70,18 +74,20 @@ impl Argmax {
         }
     }
 
-    pub fn finish(mut self, header: &Header) -> Action {
+    pub fn finish(mut self) -> Action {
         self.next_head();
-        let [first, ..] = self.best;
-        match header.heads {
-            Heads::Joint => header.actions.action(first).unwrap_or_default(),
-            Heads::Factored => {
-                let mut action = Action::default();
-                for (knob, best) in Knob::ALL.into_iter().zip(self.best) {
-                    action.set(knob, u8::try_from(best).unwrap_or(0));
-                }
-                action
+        let mut best = self.best;
+        if self.heads == Heads::Joint {
+            // The last knob is the innermost digit.
+            let [mut rest, ..] = best;
+            for (digit, size) in best.iter_mut().rev().zip(self.knobs.into_iter().rev()) {
+                (*digit, rest) = (rest % size.max(1), rest / size.max(1));
             }
         }
+        let mut action = Action::default();
+        for (knob, best) in Knob::ALL.into_iter().zip(best) {
+            action.set(knob, u8::try_from(best).unwrap_or(0));
+        }
+        action
     }
 }

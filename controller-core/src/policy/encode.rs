@@ -8,7 +8,7 @@ use super::image::{
 use super::kernel::UNITS;
 use super::layer::{Shape, padding_bias};
 use crate::action::Knob;
-use crate::wire::{Sink, Wire};
+use crate::wire::{Encode, Writer};
 use core::fmt;
 
 /// Parameters of one layer: `units` biases and `units x inputs` weights, row by row.
@@ -42,31 +42,6 @@ impl fmt::Display for EncodeError {
 }
 
 impl core::error::Error for EncodeError {}
-
-/// Appends to a fixed buffer.
-struct Writer<'b> {
-    buffer: &'b mut [u8],
-    /// Bytes so far, those of the header included that did not fit.
-    length: usize,
-}
-
-impl Writer<'_> {
-    fn append(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
-        let end = self.length + bytes.len();
-        self.buffer.get_mut(self.length..end).ok_or(EncodeError::BufferTooSmall)?.copy_from_slice(bytes);
-        self.length = end;
-        Ok(())
-    }
-}
-
-impl Sink for Writer<'_> {
-    fn push(&mut self, byte: u8) {
-        if let Some(slot) = self.buffer.get_mut(self.length) {
-            *slot = byte;
-        }
-        self.length += 1;
-    }
-}
 
 /// Room for the widest network that an image can hold.
 const ROOM: usize = MAX_UNITS / 2;
@@ -102,60 +77,52 @@ pub fn encode(
         }
     }
     let start = encode_parameters(header, layers, buffer)?;
-    let mut writer = Writer { buffer, length: start };
+    let mut writer = Writer::new(buffer.get_mut(start..).ok_or(EncodeError::BufferTooSmall)?);
     for (input, output) in golden_inputs.iter().zip(&outputs) {
-        for value in *input {
-            writer.append(&value.to_le_bytes())?;
-        }
-        writer.append(&Knob::ALL.map(|knob| output.action.get(knob)))?;
-        writer.append(&output.logits_crc.to_le_bytes())?;
+        input.iter().for_each(|value| writer.append(&value.to_le_bytes()));
+        writer.append(&Knob::ALL.map(|knob| output.action.get(knob)));
+        writer.append(&output.logits_crc.to_le_bytes());
     }
-    let length = writer.length;
+    let length = start + writer.length();
     seal(header, length, buffer)?;
     let image = parse(buffer, length)?;
     Policy::<ROOM>::with_room(image).map_err(EncodeError::Refused)?;
     Ok(length)
 }
 
-/// Header and parameters behind room for the prefix; returns the length so far.
+/// Header and parameters behind room for the prefix; returns the length so far, also where that does not fit.
 fn encode_parameters(header: &Header, layers: &[LayerValues<'_>], buffer: &mut [u8]) -> Result<usize, EncodeError> {
-    let mut writer = Writer { buffer, length: PREFIX_LEN };
+    let mut writer = Writer::new(buffer.get_mut(PREFIX_LEN..).ok_or(EncodeError::BufferTooSmall)?);
     header.write(&mut writer);
-    let header_len = writer.length - PREFIX_LEN;
-    let padding = [0u8; 3];
-    writer.append(padding.get(..padded(header_len) - header_len).unwrap_or_default())?;
+    while writer.length() < padded(writer.length()) {
+        writer.push(0);
+    }
     for (number, (layer, shape)) in layers.iter().zip(header.shapes()).enumerate() {
         if layer.biases.len() != shape.outputs || layer.weights.len() != shape.inputs * shape.outputs {
             return Err(EncodeError::Shape);
         }
-        encode_layer(*layer, shape, padding_bias(number == header.hidden.len()), &mut writer)?;
+        encode_layer(*layer, shape, padding_bias(number == header.hidden.len()), &mut writer);
     }
-    Ok(writer.length)
+    Ok(PREFIX_LEN + writer.length())
 }
 
 /// Rearranges a layer into blocks, with neutral padding.
-fn encode_layer(
-    layer: LayerValues<'_>,
-    shape: Shape,
-    padding_bias: i32,
-    writer: &mut Writer<'_>,
-) -> Result<(), EncodeError> {
+fn encode_layer(layer: LayerValues<'_>, shape: Shape, padding_bias: i32, writer: &mut Writer<'_>) {
     for block in 0..shape.outputs.div_ceil(UNITS) {
         let units = block * UNITS..(block + 1) * UNITS;
         for unit in units.clone() {
-            writer.append(&layer.biases.get(unit).unwrap_or(&padding_bias).to_le_bytes())?;
+            writer.append(&layer.biases.get(unit).unwrap_or(&padding_bias).to_le_bytes());
         }
         for pair in 0..shape.rows_per_block() - 1 {
             for unit in units.clone() {
                 let row = layer.weights.chunks_exact(shape.inputs.max(1)).nth(unit);
                 for input in [2 * pair, 2 * pair + 1] {
                     let weight = row.and_then(|row| row.get(input)).copied().unwrap_or(0);
-                    writer.append(&weight.to_le_bytes())?;
+                    writer.append(&weight.to_le_bytes());
                 }
             }
         }
     }
-    Ok(())
 }
 
 /// Fills in the prefix of an image of `length` bytes.
@@ -165,21 +132,21 @@ fn seal(header: &Header, length: usize, buffer: &mut [u8]) -> Result<(), EncodeE
     // The header's length is known again from its own encoding; u16 is ample for its bounded fields.
     let header_len = header_length(header)?;
     let total = u32::try_from(length).map_err(|_| EncodeError::Shape)?;
-    let mut writer = Writer { buffer: prefix.as_mut_slice(), length: 0 };
-    writer.append(&MAGIC)?;
-    writer.append(&VERSION.to_le_bytes())?;
-    writer.append(&header_len.to_le_bytes())?;
-    writer.append(&total.to_le_bytes())?;
-    writer.append(&schema_hash(header).to_le_bytes())?;
-    let crc = checksum(prefix, body);
-    let mut writer = Writer { buffer: prefix.as_mut_slice(), length: PREFIX_LEN - 4 };
-    writer.append(&crc.to_le_bytes())
+    let mut writer = Writer::new(prefix);
+    writer.append(&MAGIC);
+    writer.append(&VERSION.to_le_bytes());
+    writer.append(&header_len.to_le_bytes());
+    writer.append(&total.to_le_bytes());
+    writer.append(&schema_hash(header).to_le_bytes());
+    let crc = checksum(prefix, body).to_le_bytes();
+    *prefix.last_chunk_mut().ok_or(EncodeError::Shape)? = crc;
+    Ok(())
 }
 
 fn header_length(header: &Header) -> Result<u16, EncodeError> {
-    let mut writer = Writer { buffer: &mut [], length: 0 };
+    let mut writer = Writer::new(&mut []);
     header.write(&mut writer);
-    u16::try_from(writer.length).map_err(|_| EncodeError::Shape)
+    u16::try_from(writer.length()).map_err(|_| EncodeError::Shape)
 }
 
 fn parse(buffer: &[u8], length: usize) -> Result<PolicyImage<'_>, EncodeError> {
@@ -402,10 +369,5 @@ mod tests {
         let mut buffer = vec![0; 16_384];
         let result = encode(&network.header, &layers, &[&[0, 0], &[0, 0]], &mut buffer);
         assert_eq!(result, Err(EncodeError::Refused(ImageError::AccumulatorRange { layer: 1 })));
-    }
-
-    #[test]
-    fn crc_is_the_usual_one() {
-        assert_eq!(crate::policy::image::CRC.checksum(b"123456789"), 0xCBF4_3926);
     }
 }

@@ -6,12 +6,13 @@
 
 use super::error::ImageError;
 use super::kernel::Row;
-use super::layer::{Layer, Shape, padding_bias};
+use super::layer::{Layer, Shape, padding_bias, shapes};
+use super::network::{Outline, logits, schema};
 use crate::action::{Action, ActionSpace, KNOBS, Knob};
-use crate::observation::{FEATURES_VERSION, Layout, MAX_FEATURES, Observation, check_layout};
+use crate::checksum::Checksum;
+use crate::observation::{Layout, MAX_FEATURES, Observation, check_layout};
 use crate::reward::Variant;
 use crate::wire::{from_bytes, wire};
-use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
@@ -35,9 +36,6 @@ pub const MAX_LOGITS: usize = 8192;
 
 /// Most golden examples.
 pub const MAX_GOLDENS: usize = 256;
-
-/// The usual CRC-32 (ISO-HDLC, as in zip and Ethernet), with a 1 KiB table.
-pub(crate) const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
 /// Size and scale of one hidden layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,25 +103,12 @@ impl Header {
     /// Number of logits of the last layer.
     #[must_use]
     pub fn logits(&self) -> usize {
-        match self.heads {
-            Heads::Joint => self.actions.count(),
-            Heads::Factored => self.actions.sizes().iter().sum(),
-        }
-    }
-
-    /// The widest input of a layer, and so the room that running the network takes.
-    pub(super) fn width(&self) -> usize {
-        self.shapes().map(|shape| shape.inputs).max().unwrap_or(0)
+        logits(self.heads, self.actions.sizes())
     }
 
     /// Inputs and outputs of every layer, the last one included.
     pub(super) fn shapes(&self) -> impl Iterator<Item = Shape> + '_ {
-        let outputs = self.hidden.iter().map(|layer| usize::from(layer.units)).chain([self.logits()]);
-        outputs.scan(self.observation.len(), |inputs, outputs| {
-            let shape = Shape { inputs: *inputs, outputs };
-            *inputs = outputs;
-            Some(shape)
-        })
+        shapes(self.observation.len(), &self.hidden, self.logits())
     }
 
     /// Checks everything that the header alone can tell.
@@ -155,15 +140,7 @@ impl Header {
 /// number of values of every knob.
 #[must_use]
 pub fn schema_hash(header: &Header) -> u32 {
-    let mut digest = CRC.digest();
-    digest.update(&FEATURES_VERSION.to_le_bytes());
-    for range in &header.observation {
-        digest.update(&[range.feature as u8]);
-    }
-    for size in header.actions.sizes() {
-        digest.update(&u32::try_from(size).unwrap_or(u32::MAX).to_le_bytes());
-    }
-    digest.finalize()
+    schema(&header.observation, header.actions.sizes())
 }
 
 /// What a golden example must give.
@@ -187,6 +164,7 @@ pub struct Golden {
 /// A policy image that has passed every check.
 #[derive(Clone, Debug)]
 pub struct PolicyImage<'a> {
+    prefix: [u8; PREFIX_LEN],
     header: Header,
     parameters: &'a [Row],
     goldens: &'a [u8],
@@ -211,15 +189,9 @@ impl<'a> PolicyImage<'a> {
         Ok(image)
     }
 
-    /// Takes bytes that [`Self::new_checked`] accepted before, without reading every weight again.
-    pub(super) fn unchanged(bytes: &'a [u8]) -> Result<Self, ImageError> {
-        let (prefix, body) = split(bytes)?;
-        Self::read(prefix, body)
-    }
-
     fn read(prefix: &[u8; PREFIX_LEN], body: &'a [u8]) -> Result<Self, ImageError> {
-        let [_, _, _, _, _, _, h0, h1, _, _, _, _, s0, s1, s2, s3, ..] = *prefix;
-        let header_len = usize::from(u16::from_le_bytes([h0, h1]));
+        let [.., s0, s1, s2, s3, _, _, _, _] = *prefix;
+        let header_len = header_len(prefix);
         let header_bytes = body.get(..header_len).ok_or(ImageError::Truncated)?;
         let header: Header = from_bytes(header_bytes).ok_or(ImageError::Header)?;
         header.check()?;
@@ -240,7 +212,7 @@ impl<'a> PolicyImage<'a> {
             return Err(ImageError::Truncated);
         }
         let (parameters, _) = parameters.as_chunks().0.as_chunks();
-        Ok(Self { header, parameters, goldens })
+        Ok(Self { prefix: *prefix, header, parameters, goldens })
     }
 
     /// The self-description.
@@ -257,6 +229,18 @@ impl<'a> PolicyImage<'a> {
         let mut layers = self.header.shapes().map_while(|shape| Some((Layer::cut(&mut rows, shape)?, shape)));
         let (found, shape) = layers.nth(layer)?;
         found.unit(unit, shape)
+    }
+
+    /// What of the image is needed to decide.
+    pub(super) fn outline(&self) -> Outline {
+        let Header { observation, hidden, heads, actions, .. } = &self.header;
+        Outline {
+            prefix: self.prefix,
+            observation: observation.clone(),
+            hidden: hidden.clone(),
+            heads: *heads,
+            sizes: actions.sizes(),
+        }
     }
 
     /// All parameters, layer after layer: [`Layer::cut`] takes them apart.
@@ -314,10 +298,18 @@ pub(super) const fn padded(header_len: usize) -> usize {
     header_len.next_multiple_of(4)
 }
 
+/// Bytes of the header without padding.
+fn header_len([_, _, _, _, _, _, h0, h1, ..]: &[u8; PREFIX_LEN]) -> usize {
+    usize::from(u16::from_le_bytes([*h0, *h1]))
+}
+
+/// Where the parameters begin in an image with this prefix.
+pub(super) fn parameters_at(prefix: &[u8; PREFIX_LEN]) -> usize {
+    PREFIX_LEN + padded(header_len(prefix))
+}
+
 /// CRC-32 over the prefix up to the CRC field, then everything behind it.
 pub(super) fn checksum(prefix: &[u8; PREFIX_LEN], body: &[u8]) -> u32 {
-    let mut digest = CRC.digest();
-    digest.update(prefix.first_chunk::<{ PREFIX_LEN - 4 }>().map_or(&[], |head| head.as_slice()));
-    digest.update(body);
-    digest.finalize()
+    let head = prefix.split_at(PREFIX_LEN - 4).0;
+    Checksum::START.and(head).and(body).value()
 }

@@ -1,6 +1,7 @@
 //! One layer of the network in the image: its shape, its blocks, and the proof of its range.
 
 use super::error::ImageError;
+use super::image::LayerShape;
 use super::kernel::{self, Row};
 use crate::observation::ONE;
 
@@ -21,6 +22,16 @@ impl Shape {
     pub(super) const fn rows(self) -> usize {
         self.outputs.div_ceil(kernel::UNITS) * self.rows_per_block()
     }
+}
+
+/// Inputs and outputs of every layer, the last one included.
+pub(super) fn shapes(inputs: usize, hidden: &[LayerShape], logits: usize) -> impl Iterator<Item = Shape> {
+    let outputs = hidden.iter().map(|layer| usize::from(layer.units)).chain([logits]);
+    outputs.scan(inputs, |inputs, outputs| {
+        let shape = Shape { inputs: *inputs, outputs };
+        *inputs = outputs;
+        Some(shape)
+    })
 }
 
 /// Bias of a unit that pads the last block. A hidden one is then 0, and a padding logit is the

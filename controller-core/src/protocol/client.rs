@@ -14,7 +14,7 @@ use super::{
 /// client.greet(7)?;
 /// assert!(!client.frame().is_empty()); // to be sent, and sent again while no answer comes
 /// let mut buffer = [0; REPLY_FRAME];
-/// let answer = encode(Tag::greeting(7), &Reply::Acknowledged, &mut buffer)?;
+/// let answer = encode(Tag::greeting(7), &<Reply>::Acknowledged, &mut buffer)?;
 /// let replies: Vec<Reply> = answer.iter().filter_map(|byte| client.receive(*byte)).collect();
 /// assert_eq!(replies, [Reply::Acknowledged]);
 /// client.ask(&Request::Heartbeat)?;

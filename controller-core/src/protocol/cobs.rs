@@ -9,64 +9,40 @@ pub(super) const LONGEST_RUN: usize = 254;
 /// Code byte of a run of [`LONGEST_RUN`] bytes, the only one that stands for no zero.
 const FULL: u8 = 0xFF;
 
-/// A buffer that is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Full;
-
-/// Stuffs bytes into a buffer, between two zeros.
-pub(super) struct Stuffer<'b> {
-    buffer: &'b mut [u8],
-    length: usize,
-    /// Where the code byte of the present run belongs, and its value so far.
-    code_at: usize,
-    code: u8,
+/// Room in front of the data in a buffer of this size so that [`stuff`] never writes over what it
+/// has not read: a zero, a code byte, and another one for every full run that fits.
+pub(super) const fn lead(buffer: usize) -> usize {
+    2 + buffer.saturating_sub(3) / (LONGEST_RUN + 1)
 }
 
-impl<'b> Stuffer<'b> {
-    pub(super) fn new(buffer: &'b mut [u8]) -> Result<Self, Full> {
-        let mut stuffer = Self { buffer, length: 0, code_at: 1, code: 1 };
-        stuffer.put(0)?;
-        stuffer.put(0)?;
-        Ok(stuffer)
-    }
-
-    fn put(&mut self, byte: u8) -> Result<(), Full> {
-        *self.buffer.get_mut(self.length).ok_or(Full)? = byte;
-        self.length += 1;
-        Ok(())
-    }
-
-    /// Writes the code of the run that ends here.
-    fn close(&mut self) -> Result<(), Full> {
-        *self.buffer.get_mut(self.code_at).ok_or(Full)? = self.code;
-        Ok(())
-    }
-
-    /// Opens a run; its code is not known yet.
-    fn open(&mut self) -> Result<(), Full> {
-        (self.code_at, self.code) = (self.length, 1);
-        self.put(0)
-    }
-
-    pub(super) fn push(&mut self, byte: u8) -> Result<(), Full> {
-        if self.code == FULL {
-            self.close()?;
-            self.open()?;
+/// Stuffs the bytes `start..end` of a buffer, `start` at least its [`lead`], and puts the result
+/// between two zeros at the front of it; `None` when the second does not fit.
+pub(super) fn stuff(buffer: &mut [u8], start: usize, end: usize) -> Option<&[u8]> {
+    *buffer.first_mut()? = 0;
+    // Where the code byte of the present run belongs, and where the next byte does.
+    let (mut code_at, mut length) = (1, 2);
+    for index in start..end {
+        let byte = *buffer.get(index)?;
+        if length - code_at > LONGEST_RUN {
+            *buffer.get_mut(code_at)? = FULL;
+            (code_at, length) = (length, length + 1);
         }
         if byte == 0 {
-            self.close()?;
-            return self.open();
+            *buffer.get_mut(code_at)? = code(code_at, length);
+            code_at = length;
+        } else {
+            *buffer.get_mut(length)? = byte;
         }
-        self.code += 1;
-        self.put(byte)
+        length += 1;
     }
+    *buffer.get_mut(code_at)? = code(code_at, length);
+    *buffer.get_mut(length)? = 0;
+    buffer.get(..=length)
+}
 
-    pub(super) fn finish(mut self) -> Result<&'b [u8], Full> {
-        self.close()?;
-        self.put(0)?;
-        let Self { buffer, length, .. } = self;
-        buffer.get(..length).ok_or(Full)
-    }
+/// The code byte of a run: its own length, data and code byte together.
+fn code(from: usize, to: usize) -> u8 {
+    u8::try_from(to - from).unwrap_or(FULL)
 }
 
 /// What a byte that is not zero means inside a segment.

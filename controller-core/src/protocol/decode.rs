@@ -2,7 +2,7 @@
 
 use super::cobs::{Unstuffed, Unstuffer};
 use super::{OVERHEAD, Tag, VERSION, checksum};
-use crate::wire::{Wire, from_bytes, wire};
+use crate::wire::{Decode, Reader, wire};
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -193,7 +193,7 @@ impl<const N: usize> Decoder<N> {
     }
 
     /// Takes one byte from the line. Something is returned when the byte ends a segment.
-    pub fn push<'a, M: Wire<'a>>(&'a mut self, byte: u8) -> Option<Result<Received<M>, FrameError>> {
+    pub fn push<'a, M: Decode<'a>>(&'a mut self, byte: u8) -> Option<Result<Received<M>, FrameError>> {
         if byte != 0 {
             self.begun = true;
             if let Unstuffed::Byte(byte) = self.unstuffer.push(byte) {
@@ -212,27 +212,30 @@ impl<const N: usize> Decoder<N> {
         }
         let Self { frame, newest, counters, .. } = self;
         count(&mut counters.segments);
-        let opened = match frame.get(..length) {
-            None => Err(FrameError::Oversize),
-            Some(_) if !complete => Err(FrameError::Corrupt),
-            Some(frame) => open(frame),
+        let (error, counter) = match open(frame.get(..length), complete) {
+            Ok((tag, bytes)) => {
+                // The message is as large as the largest: it is read where it stays, and asked afterwards.
+                let mut reader = Reader::new(bytes);
+                let message = M::read(&mut reader);
+                if reader.is_done() {
+                    let order = place(tag, newest, &mut counters.lost);
+                    count(match order {
+                        Order::Greeting => &mut counters.greetings,
+                        Order::Next => &mut counters.accepted,
+                        Order::Repeated => &mut counters.repeated,
+                        Order::Late => &mut counters.late,
+                        Order::Foreign => &mut counters.foreign,
+                    });
+                    return Some(Ok(Received { tag, order, message }));
+                }
+                (FrameError::Malformed { tag }, &mut counters.malformed)
+            }
+            Err(error @ FrameError::Oversize) => (error, &mut counters.oversize),
+            Err(error @ FrameError::Version { .. }) => (error, &mut counters.other_version),
+            Err(error) => (error, &mut counters.corrupt),
         };
-        let received = opened.map(|(tag, message)| {
-            let order = place(tag, newest, &mut counters.lost);
-            Received { tag, order, message }
-        });
-        count(match &received {
-            Ok(Received { order: Order::Greeting, .. }) => &mut counters.greetings,
-            Ok(Received { order: Order::Next, .. }) => &mut counters.accepted,
-            Ok(Received { order: Order::Repeated, .. }) => &mut counters.repeated,
-            Ok(Received { order: Order::Late, .. }) => &mut counters.late,
-            Ok(Received { order: Order::Foreign, .. }) => &mut counters.foreign,
-            Err(FrameError::Corrupt) => &mut counters.corrupt,
-            Err(FrameError::Oversize) => &mut counters.oversize,
-            Err(FrameError::Version { .. }) => &mut counters.other_version,
-            Err(FrameError::Malformed { .. }) => &mut counters.malformed,
-        });
-        Some(received)
+        count(counter);
+        Some(Err(error))
     }
 }
 
@@ -240,10 +243,13 @@ fn count(counter: &mut u32) {
     *counter = counter.saturating_add(1);
 }
 
-/// Checks a frame and reads its message. The checksum comes first: its place and that of the
-/// version are the same in every version, so a frame of another version is known for certain.
-fn open<'a, M: Wire<'a>>(frame: &'a [u8]) -> Result<(Tag, M), FrameError> {
-    let (body, sum) = frame.split_last_chunk::<4>().ok_or(FrameError::Corrupt)?;
+/// Checks a frame, `None` when it was too long, and finds its message. The checksum comes first: its
+/// place and that of the version are the same in every version, so a frame of another version is
+/// known for certain.
+#[inline(never)]
+fn open(frame: Option<&[u8]>, complete: bool) -> Result<(Tag, &[u8]), FrameError> {
+    let frame = frame.ok_or(FrameError::Oversize)?;
+    let (body, sum) = frame.split_last_chunk::<4>().filter(|_| complete).ok_or(FrameError::Corrupt)?;
     if checksum(body) != u32::from_le_bytes(*sum) {
         return Err(FrameError::Corrupt);
     }
@@ -252,8 +258,7 @@ fn open<'a, M: Wire<'a>>(frame: &'a [u8]) -> Result<(Tag, M), FrameError> {
         return Err(FrameError::Version { found: version });
     }
     let (&[s0, s1, n0, n1], message) = rest.split_first_chunk::<4>().ok_or(FrameError::Corrupt)?;
-    let tag = Tag { session: u16::from_le_bytes([s0, s1]), number: u16::from_le_bytes([n0, n1]) };
-    from_bytes(message).map(|message| (tag, message)).ok_or(FrameError::Malformed { tag })
+    Ok((Tag { session: u16::from_le_bytes([s0, s1]), number: u16::from_le_bytes([n0, n1]) }, message))
 }
 
 /// Where a frame stands in the session, which it moves on if it is new.

@@ -105,9 +105,10 @@ wire!(enum Upload<'a> {
     4 => Abort,
 });
 
-/// From the microcontroller, under the tag of the request that it answers.
+/// From the microcontroller, under the tag of the request that it answers. `R` is the record of a
+/// turn: the one who sends it may borrow it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Reply {
+pub enum Reply<R = StepRecord> {
     /// The session is open.
     Hello(Identity),
     /// How the microcontroller is.
@@ -117,7 +118,7 @@ pub enum Reply {
     /// What the board does in this turn.
     Decision(Decision),
     /// The whole turn as the controller saw it.
-    Settled(StepRecord),
+    Settled(R),
     /// How many bytes of the image are there, from its beginning without a gap.
     Received(u32),
     /// A part of the event log.
@@ -131,7 +132,7 @@ pub enum Reply {
     Refused(Refusal),
 }
 
-wire!(enum Reply {
+wire!(enum Reply<R> [R] {
     0 => Hello(identity),
     1 => Status(status),
     2 => Acknowledged,

@@ -40,14 +40,13 @@ mod message;
 mod refusal;
 mod status;
 
+pub use crate::checksum::checksum;
 pub use client::Client;
 pub use decode::{Decoder, FrameError, LinkCounters, Order, Received};
 pub use encode::{EncodeError, encode};
 pub use message::{Configuration, EVENTS_PER_REPLY, Identity, Reply, Request, Upload};
 pub use refusal::{Refusal, UploadRefusal};
 pub use status::{Event, EventKind, InCharge, LoopCounters, Safety, Status};
-
-use crate::policy::CRC;
 
 /// Version of the protocol, the first byte of every frame. It rises with any change of the bytes.
 pub const VERSION: u8 = 1;
@@ -91,12 +90,6 @@ impl Tag {
     pub const fn following(self) -> Self {
         Self { number: if self.number == u16::MAX { 1 } else { self.number + 1 }, ..self }
     }
-}
-
-/// CRC-32/ISO-HDLC of some bytes, as in frames, uploads and policy images.
-#[must_use]
-pub fn checksum(bytes: &[u8]) -> u32 {
-    CRC.checksum(bytes)
 }
 
 /// Bytes on the wire of a frame of `raw` bytes: one more per 254, and a zero at either end.

@@ -10,15 +10,19 @@
 //! | [`step`] | the published code of the training logs, kept for comparison |
 //! | [`early_exit`] | the published early-exit code, kept for comparison |
 //!
-//! The last three share [`published`]. Rewards of different variants are never comparable: the variant is part of every record.
+//! The last three share [`published`] and need the feature `published`. Rewards of different variants are never comparable: the variant is part of every record.
 
+#[cfg(feature = "published")]
 pub mod early_exit;
 mod exp;
+#[cfg(feature = "published")]
 pub mod published;
 #[cfg(feature = "reference")]
 pub mod reference;
 pub mod service;
+#[cfg(feature = "published")]
 pub mod step;
+#[cfg(feature = "published")]
 pub mod unified;
 
 use crate::division::divide;
@@ -147,6 +151,7 @@ fn to_micro(value: Fixed) -> i32 {
 // The arithmetic of 96 bits is kept once in the flash of a microcontroller, not once per use.
 
 /// `a / b`, towards zero; `None` where it is too large or b is 0.
+#[cfg(feature = "published")]
 #[inline(never)]
 fn quotient(a: Fixed, b: Fixed) -> Option<Fixed> {
     divide(a.to_bits().into(), b.to_bits().into(), Fixed::FRAC_NBITS).map(Fixed::from_bits)
@@ -166,6 +171,7 @@ fn ratio(numerator: i128, denominator: i128) -> Fixed {
 }
 
 /// `above / span`, clipped to 0..1: where a value lies that is `above` the zero of a range.
+#[cfg(feature = "published")]
 fn position(above: Fixed, span: Fixed, what: &'static str) -> Result<Fixed, RewardError> {
     if span == Fixed::ZERO {
         return Err(RewardError::EmptyRange(what));

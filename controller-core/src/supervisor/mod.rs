@@ -63,11 +63,9 @@ impl Supervisor {
         })
     }
 
-    /// The same with a static setting to fall back to.
-    #[must_use]
-    pub fn with_fallback(mut self, fallback: Fallback) -> Self {
+    /// Gives it a static setting to fall back to.
+    pub fn set_fallback(&mut self, fallback: Fallback) {
         self.fallback = Some(fallback);
-        self
     }
 
     /// The present state.

@@ -180,7 +180,8 @@ fn the_static_setting_is_named_as_the_reason_and_made_safe_like_any_other() {
     };
     let limits = Limits { min_depth: 10, pace: Paces::FREE, ..Limits::agx_orin() };
     let fallback = Fallback::new(rule, &actions).unwrap();
-    let mut supervisor = Supervisor::new(limits).unwrap().with_fallback(fallback);
+    let mut supervisor = Supervisor::new(limits).unwrap();
+    supervisor.set_fallback(fallback);
     let mut reasons = std::vec::Vec::new();
     for turn in 0..40u32 {
         let now = Instant::ZERO + Duration::from_secs(turn);

@@ -152,12 +152,11 @@ fn the_largest_messages_fit() {
     let configuration = most_bytes(&[MAX_VALUES; 6], Request::Configure);
     let chunk = raw(tag(9), &Request::Upload(Upload::Chunk { offset: u32::MAX, bytes: &[1; CHUNK] })).len();
     assert!(configuration.max(chunk) <= REQUEST_LEN, "{configuration} and {chunk} bytes");
-    let record = most_bytes(&[MAX_FEATURES], Reply::Settled);
-    let status = most_bytes(&[], Reply::Status);
-    let identity = most_bytes(&[16], Reply::Hello);
-    let events = most_bytes(&[], |event: Event| Reply::Events {
-        events: std::iter::repeat_n(event, EVENTS_PER_REPLY).collect(),
-        next: u32::MAX,
+    let record = most_bytes(&[MAX_FEATURES], <Reply>::Settled);
+    let status = most_bytes(&[], <Reply>::Status);
+    let identity = most_bytes(&[16], <Reply>::Hello);
+    let events = most_bytes(&[], |event: Event| -> Reply {
+        Reply::Events { events: std::iter::repeat_n(event, EVENTS_PER_REPLY).collect(), next: u32::MAX }
     });
     let largest = record.max(status).max(identity).max(events);
     assert!(largest <= REPLY_LEN, "{record}, {status}, {identity} and {events} bytes");
@@ -179,7 +178,7 @@ fn a_small_buffer_is_refused_at_every_size() {
 
 #[test]
 fn unharmed_frames_that_are_no_message_are_told_apart() {
-    let mut future = raw(tag(7), &Reply::Acknowledged);
+    let mut future = raw(tag(7), &<Reply>::Acknowledged);
     future[0] = VERSION + 1;
     let body = future.len() - 4;
     let sum = checksum(&future[..body]);

@@ -2,11 +2,11 @@
 
 use super::State;
 use super::safety::{Cause, next};
-use super::storage::{Mark, Storage, image};
-use controller_core::policy::{Policy, schema_hash};
+use super::storage::{Mark, Storage};
 use controller_core::protocol::{
     EventKind, Identity, LinkCounters, Order, Received, Refusal, Reply, Request, Safety, Status,
 };
+use controller_core::record::StepRecord;
 
 /// Version of this firmware.
 const FIRMWARE: &str = env!("CARGO_PKG_VERSION");
@@ -14,10 +14,10 @@ const FIRMWARE: &str = env!("CARGO_PKG_VERSION");
 impl<S: Storage> State<S> {
     /// The answer to a request that arrived unharmed; `None` when the last reply serves again, or
     /// nobody waits for one.
-    pub(super) fn answer(&mut self, received: &Received<Request<'_>>) -> Option<Reply> {
+    pub(super) fn answer(&mut self, received: Received<Request<'_>>) -> Option<Reply<&StepRecord>> {
         let Received { tag, order, message } = received;
         let refused = |refusal| Some(Reply::Refused(refusal));
-        if matches!(message, Request::Hello) != (*order == Order::Greeting) {
+        if matches!(message, Request::Hello) != (order == Order::Greeting) {
             return refused(Refusal::NotAGreeting);
         }
         let in_session = self.safety == Safety::InSession;
@@ -57,7 +57,7 @@ impl<S: Storage> State<S> {
     }
 
     /// Does what a request of the session asks for.
-    fn serve(&mut self, request: &Request<'_>) -> Result<Reply, Refusal> {
+    fn serve(&mut self, request: Request<'_>) -> Result<Reply<&StepRecord>, Refusal> {
         Ok(match request {
             Request::Hello => return Err(Refusal::NotAGreeting),
             Request::Heartbeat => Reply::Status(self.status()),
@@ -65,12 +65,12 @@ impl<S: Storage> State<S> {
                 self.configure(configuration)?;
                 Reply::Acknowledged
             }
-            Request::Telemetry { now, telemetry } => Reply::Decision(self.step(*now, telemetry)?),
+            Request::Telemetry { now, telemetry } => Reply::Decision(self.step(now, &telemetry)?),
             Request::Measurement(measurement) => {
-                Reply::Settled(self.engine.settle(*measurement).ok_or(Refusal::NoTurn)?)
+                Reply::Settled(self.engine.settle(measurement).ok_or(Refusal::NoTurn)?)
             }
-            Request::Upload(upload) => Reply::Received(self.upload(upload).map_err(Refusal::Upload)?),
-            Request::ReadEvents { from } => Reply::Events { events: self.log.read(*from), next: self.log.next() },
+            Request::Upload(upload) => Reply::Received(self.upload(&upload).map_err(Refusal::Upload)?),
+            Request::ReadEvents { from } => Reply::Events { events: self.log.read(from), next: self.log.next() },
         })
     }
 
@@ -88,13 +88,11 @@ impl<S: Storage> State<S> {
     }
 
     fn identity(&self) -> Identity {
-        let slot = self.engine.slot();
-        let policy = slot.and_then(|slot| Policy::unchanged(image(&self.storage, slot)?).ok());
-        let mark = slot.and_then(|slot| Mark::read(&self.storage, slot));
+        let mark = self.engine.slot().and_then(|slot| Mark::read(&self.storage, slot));
         Identity {
             firmware: FIRMWARE.try_into().unwrap_or_default(),
             in_charge: self.engine.in_charge(),
-            schema: policy.map_or(0, |policy| schema_hash(policy.image().header())),
+            schema: self.engine.schema(),
             image: mark.map_or(0, |mark| mark.checksum),
             configured: self.engine.is_configured(),
         }

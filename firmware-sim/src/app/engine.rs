@@ -1,23 +1,22 @@
-//! The turns: the controller, and the governor that is put into it for each decision.
+//! The turns, and the governor that comes for each decision.
 //!
 //! The image of the policy lies in memory that an upload may write, so nobody keeps a reference to
-//! it: the policy is taken from its slot anew for every decision (its header is read, its weights
-//! stay where they are).
+//! it: what its header says is kept, and the weights are looked up anew for every decision.
 
 use super::State;
 use super::storage::{Mark, Storage, image, marked};
 use controller_core::action::{Action, ActionSpace, Decision, Knob};
-use controller_core::control::Controller;
-use controller_core::governor::{Governor, Learned, Situation, TwoRule};
-use controller_core::policy::{Policy, PolicyImage, schema_hash};
+use controller_core::control::Turns;
+use controller_core::governor::{Governor, Learned, Situation, TwoRule, check_actions};
+use controller_core::policy::{Network, Outline, PolicyImage};
 use controller_core::protocol::{Configuration, EventKind, InCharge, Refusal, UploadRefusal, checksum};
 use controller_core::record::StepRecord;
-use controller_core::supervisor::{self, Limits};
+use controller_core::supervisor::{self, Limits, Supervisor};
 use controller_core::telemetry::{Measurement, Telemetry};
 use controller_core::time::Instant;
 use controller_core::units::MilliCelsius;
 
-/// The empty chair between two decisions.
+/// The empty chair.
 #[derive(Clone, Copy, Debug)]
 struct Vacant;
 
@@ -27,57 +26,60 @@ impl Governor for Vacant {
     }
 }
 
-/// The controller and who is in charge of it.
+/// The turns and who is in charge of them.
 #[derive(Clone, Debug)]
 pub(super) struct Engine {
-    controller: Option<Controller<Vacant>>,
+    turns: Option<Turns>,
     /// Governs when no policy can.
     thermostat: Option<TwoRule>,
-    /// Where the policy is; `None` when no slot has a usable one.
-    slot: Option<u8>,
+    /// Where the policy is and what to look its network up with; `None` when no slot has a usable one.
+    policy: Option<(u8, Outline)>,
     /// Where the policy is that takes over at the next step.
     next_slot: Option<u8>,
-    /// The policy of `slot` fits the configuration.
+    /// The policy fits the configuration.
     fits: bool,
-    /// The host's clock at the last step.
-    stepped_at: Option<Instant>,
 }
 
 impl Engine {
     pub(super) const fn new() -> Self {
-        Self { controller: None, thermostat: None, slot: None, next_slot: None, fits: true, stepped_at: None }
+        Self { turns: None, thermostat: None, policy: None, next_slot: None, fits: true }
     }
 
     pub(super) const fn in_charge(&self) -> InCharge {
-        if self.slot.is_some() && self.fits { InCharge::Policy } else { InCharge::TwoRule }
+        if self.policy.is_some() && self.fits { InCharge::Policy } else { InCharge::TwoRule }
     }
 
-    pub(super) const fn slot(&self) -> Option<u8> {
-        self.slot
+    pub(super) fn slot(&self) -> Option<u8> {
+        self.policy.as_ref().map(|(slot, _)| *slot)
+    }
+
+    /// Schema hash of the policy; 0 without one.
+    pub(super) fn schema(&self) -> u32 {
+        self.policy.as_ref().map_or(0, |(_, outline)| outline.schema())
     }
 
     pub(super) const fn is_configured(&self) -> bool {
-        self.controller.is_some()
+        self.turns.is_some()
     }
 
     pub(super) fn supervisor(&self) -> Option<supervisor::State> {
-        self.controller.as_ref().map(|controller| controller.supervisor().state())
+        self.turns.as_ref().map(|turns| turns.supervisor().state())
     }
 
     pub(super) fn replacements(&self) -> u32 {
-        self.controller.as_ref().map_or(0, |controller| controller.supervisor().replacements())
+        self.turns.as_ref().map(Turns::supervisor).map_or(0, Supervisor::replacements)
     }
 
     pub(super) fn actions(&self) -> Option<&ActionSpace> {
-        self.controller.as_ref().map(Controller::actions)
+        self.turns.as_ref().map(Turns::actions)
     }
 
     pub(super) const fn take_over_later(&mut self, slot: Option<u8>) {
         self.next_slot = slot;
     }
 
-    pub(super) fn settle(&mut self, measurement: Measurement) -> Option<StepRecord> {
-        self.controller.as_mut()?.settle(measurement)
+    pub(super) fn settle(&mut self, measurement: Measurement) -> Option<&StepRecord> {
+        self.turns.as_mut()?.settle(measurement)
     }
 }
 
@@ -98,26 +100,28 @@ fn thermostat(actions: &ActionSpace, limits: &Limits) -> TwoRule {
 }
 
 /// Everything that must hold of an image before its policy may decide.
+#[inline(never)] // its image leaves the stack with it
 pub(super) fn verify(
     bytes: Option<&[u8]>,
     expected: u32,
     schema: Option<u32>,
     actions: Option<&ActionSpace>,
-) -> Result<(), UploadRefusal> {
+) -> Result<Outline, UploadRefusal> {
     let bytes = bytes.filter(|bytes| checksum(bytes) == expected).ok_or(UploadRefusal::Checksum)?;
     let image = PolicyImage::new_checked(bytes).map_err(|_| UploadRefusal::Image)?;
-    if schema.is_some_and(|schema| schema != schema_hash(image.header())) {
+    let network: Network = Network::unproven(&image).map_err(|_| UploadRefusal::Examples)?;
+    if schema.is_some_and(|schema| schema != network.outline().schema()) {
         return Err(UploadRefusal::Schema);
     }
-    let policy = Policy::new(image).map_err(|_| UploadRefusal::Examples)?;
-    match actions {
-        Some(actions) => Learned::new(policy, actions).map(|_| ()).map_err(|_| UploadRefusal::OtherActions),
-        None => Ok(()),
+    network.self_test(&image).map_err(|_| UploadRefusal::Examples)?;
+    if let Some(actions) = actions {
+        check_actions(image.header(), actions).map_err(|_| UploadRefusal::OtherActions)?;
     }
+    Ok(network.into_outline())
 }
 
 impl<S: Storage> State<S> {
-    fn verify_slot(&self, slot: u8) -> Result<(), UploadRefusal> {
+    fn verify_slot(&self, slot: u8) -> Result<Outline, UploadRefusal> {
         let mark = Mark::read(&self.storage, slot).ok_or(UploadRefusal::Checksum)?;
         verify(image(&self.storage, slot), mark.checksum, None, self.engine.actions())
     }
@@ -126,8 +130,8 @@ impl<S: Storage> State<S> {
     pub(super) fn choose_image(&mut self) {
         for slot in marked(&self.storage) {
             match self.verify_slot(slot) {
-                Ok(()) => {
-                    self.engine.slot = Some(slot);
+                Ok(outline) => {
+                    self.engine.policy = Some((slot, outline));
                     self.happened(EventKind::PolicyAccepted { slot });
                     return;
                 }
@@ -137,20 +141,18 @@ impl<S: Storage> State<S> {
         self.happened(EventKind::FellBackToTwoRule);
     }
 
-    pub(super) fn configure(&mut self, configuration: &Configuration) -> Result<(), Refusal> {
+    pub(super) fn configure(&mut self, configuration: Configuration) -> Result<(), Refusal> {
         let Configuration { actions, limits, reward, fallback } = configuration;
-        let controller = Controller::new(Vacant, actions.clone(), *limits, reward.clone());
-        let controller = match fallback {
-            Some(rule) => controller.and_then(|controller| controller.with_fallback(*rule)),
-            None => controller,
-        };
-        let controller = controller.map_err(|_| Refusal::Configuration)?;
-        self.engine.thermostat = Some(thermostat(actions, limits));
-        self.engine.controller = Some(controller);
-        self.engine.stepped_at = None;
+        let thermostat = thermostat(&actions, &limits);
+        let mut turns = Turns::new(actions, limits, reward).map_err(|_| Refusal::Configuration)?;
+        if let Some(rule) = fallback {
+            turns.set_fallback(rule).map_err(|_| Refusal::Configuration)?;
+        }
+        self.engine.thermostat = Some(thermostat);
+        self.engine.turns = Some(turns);
         self.happened(EventKind::Configured);
         self.engine.fits = true;
-        if let Some(slot) = self.engine.slot
+        if let Some(slot) = self.engine.slot()
             && let Err(why) = self.verify_slot(slot)
         {
             self.engine.fits = false;
@@ -162,30 +164,22 @@ impl<S: Storage> State<S> {
 
     /// Begins a turn. A policy that was uploaded takes over here, between two turns.
     pub(super) fn step(&mut self, now: Instant, telemetry: &Telemetry) -> Result<Decision, Refusal> {
-        if !self.engine.is_configured() {
-            return Err(Refusal::NotConfigured);
-        }
-        if self.engine.stepped_at.is_some_and(|last| now < last) {
+        let turns = self.engine.turns.as_ref().ok_or(Refusal::NotConfigured)?;
+        if turns.decided_at().is_some_and(|last| now < last) {
             return Err(Refusal::TimeRunsBackwards);
         }
         self.take_over();
-        let controller = self.engine.controller.take().ok_or(Refusal::NotConfigured)?;
-        let policy = match self.engine.in_charge() {
-            InCharge::Policy => self.engine.slot.and_then(|slot| image(&self.storage, slot)),
-            InCharge::TwoRule => None,
+        let policy = self.engine.policy.as_ref().filter(|_| self.engine.fits);
+        let network = policy.map(|(slot, outline)| Network::resume(outline.clone(), image(&self.storage, *slot)?));
+        // The slot has changed under us, for instance through a failing memory.
+        let lost = matches!(network, Some(None));
+        let turns = self.engine.turns.as_mut().ok_or(Refusal::NotConfigured)?;
+        let decision = match (network.flatten(), &mut self.engine.thermostat) {
+            (Some(network), _) => turns.step(&mut Learned::trusted(network), now, telemetry),
+            (None, Some(thermostat)) => turns.step(thermostat, now, telemetry),
+            (None, None) => turns.step(&mut Vacant, now, telemetry),
         };
-        let policy = policy.and_then(|bytes| Policy::unchanged(bytes).ok());
-        let learned = policy.and_then(|policy| Learned::new(policy, controller.actions()).ok());
-        let lost = learned.is_none() && self.engine.in_charge() == InCharge::Policy;
-        let (decision, controller) = match (learned, &mut self.engine.thermostat) {
-            (Some(learned), _) => decide(controller, learned, now, telemetry),
-            (None, Some(thermostat)) => decide(controller, thermostat, now, telemetry),
-            (None, None) => decide(controller, Vacant, now, telemetry),
-        };
-        self.engine.controller = Some(controller);
-        self.engine.stepped_at = Some(now);
         if lost {
-            // The slot has changed under us, for instance through a failing memory.
             self.engine.fits = false;
             self.happened(EventKind::FellBackToTwoRule);
         }
@@ -195,8 +189,8 @@ impl<S: Storage> State<S> {
     fn take_over(&mut self) {
         let Some(slot) = self.engine.next_slot.take() else { return };
         match self.verify_slot(slot) {
-            Ok(()) => {
-                self.engine.slot = Some(slot);
+            Ok(outline) => {
+                self.engine.policy = Some((slot, outline));
                 self.engine.fits = true;
                 self.happened(EventKind::PolicySwapped { slot });
             }
@@ -208,16 +202,4 @@ impl<S: Storage> State<S> {
             }
         }
     }
-}
-
-/// Decides under `governor`, who leaves again afterwards.
-fn decide<G: Governor>(
-    controller: Controller<Vacant>,
-    governor: G,
-    now: Instant,
-    telemetry: &Telemetry,
-) -> (Decision, Controller<Vacant>) {
-    let mut governed = controller.with_governor(governor);
-    let decision = governed.step(now, telemetry);
-    (decision, governed.with_governor(Vacant))
 }

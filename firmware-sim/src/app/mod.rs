@@ -208,7 +208,7 @@ impl<S: Storage> App<S> {
                 (Tag::greeting(0), Some(Reply::Refused(Refusal::Version { spoken: VERSION })))
             }
             Some(Err(FrameError::Malformed { tag })) => (tag, Some(Reply::Refused(Refusal::Malformed))),
-            Some(Ok(received)) => (received.tag, state.answer(&received)),
+            Some(Ok(received)) => (received.tag, state.answer(received)),
         };
         match answer {
             Some(mut reply) => {

@@ -2,6 +2,7 @@
 
 use super::ports::Line;
 use controller_core::protocol::{REPLY_FRAME, Reply, Tag, encode};
+use controller_core::record::StepRecord;
 
 /// A frame on its way.
 #[derive(Clone, Debug)]
@@ -18,7 +19,7 @@ impl Outbox {
     }
 
     /// Sends a reply instead of what was there.
-    pub(super) fn put(&mut self, tag: Tag, reply: &Reply) {
+    pub(super) fn put(&mut self, tag: Tag, reply: &Reply<&StepRecord>) {
         // Every reply fits: `the_largest_messages_fit` in the tests of the protocol.
         self.length = encode(tag, reply, &mut self.frame).map_or(0, <[u8]>::len);
         self.sent = 0;

@@ -5,13 +5,14 @@
 //! them in; the exit code says whether the policy was accepted and a greeting answered.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
-use controller_core::control::Controller;
-use controller_core::governor::Learned;
-use controller_core::policy::{Policy, PolicyImage, schema_hash};
+use controller_core::control::Turns;
+use controller_core::governor::{Learned, check_actions};
+use controller_core::policy::{Network, PolicyImage};
 use controller_core::protocol::{
-    Configuration, Decoder, Identity, InCharge, LinkCounters, LoopCounters, Order, REPLY_FRAME, REQUEST_LEN, Refusal,
-    Reply, Request, Safety, Status, UploadRefusal, checksum, encode,
+    Configuration, Decoder, Identity, InCharge, LinkCounters, LoopCounters, Order, REPLY_FRAME, REQUEST_LEN, Received,
+    Refusal, Reply, Request, Safety, Status, UploadRefusal, checksum, encode,
 };
+use controller_core::record::StepRecord;
 use core::hint::black_box;
 use heapless::{String, Vec};
 
@@ -23,21 +24,26 @@ const GREETING: &[u8] = &[0x00, 0x03, 0x01, 0x07, 0x01, 0x01, 0x01, 0x05, 0x16, 
 /// All that is kept from one byte of the line to the next: the RAM of this firmware.
 struct Device {
     decoder: Decoder<REQUEST_LEN>,
-    controller: Option<Controller<Learned<'static>>>,
+    engine: Engine,
     reply: [u8; REPLY_FRAME],
+}
+
+/// Everything but the line.
+struct Engine {
+    governor: Option<Learned<'static>>,
+    turns: Option<Turns>,
 }
 
 impl Device {
     const fn new() -> Self {
-        Self { decoder: Decoder::new(), controller: None, reply: [0; REPLY_FRAME] }
+        Self { decoder: Decoder::new(), engine: Engine { governor: None, turns: None }, reply: [0; REPLY_FRAME] }
     }
 
     /// Takes a byte from the line; the frame to answer with when the byte ends a request.
     fn take(&mut self, byte: u8) -> Option<&[u8]> {
-        let Self { decoder, controller, reply } = self;
-        let received = decoder.push::<Request>(byte)?.ok()?;
-        let (tag, order) = (received.tag, received.order);
-        let mut answer = answer(controller, received.message).unwrap_or_else(Reply::Refused);
+        let Self { decoder, engine, reply } = self;
+        let Some(Ok(Received { tag, order, message })) = decoder.push::<Request>(byte) else { return None };
+        let mut answer = engine.answer(message).unwrap_or_else(Reply::Refused);
         if let Reply::Status(status) = &mut answer {
             status.link = *decoder.counters();
         }
@@ -48,54 +54,56 @@ impl Device {
     }
 }
 
-fn answer(controller: &mut Option<Controller<Learned<'static>>>, request: Request<'_>) -> Result<Reply, Refusal> {
-    Ok(match request {
-        Request::Hello => Reply::Hello(Identity {
-            firmware: String::new(),
-            in_charge: InCharge::Policy,
-            schema: policy().map_or(0, |policy| schema_hash(policy.image().header())),
-            image: checksum(IMAGE),
-            configured: controller.is_some(),
-        }),
-        Request::Heartbeat => Reply::Status(Status {
-            uptime_ms: 0,
-            safety: Safety::InSession,
-            in_charge: InCharge::Policy,
-            supervisor: controller.as_ref().map(|controller| controller.supervisor().state()),
-            replacements: 0,
-            link: LinkCounters::default(), // the decoder knows
-            timing: LoopCounters::default(),
-            next_event: 0,
-        }),
-        Request::Configure(configuration) => {
-            *controller = configured(configuration);
-            if controller.is_none() {
-                return Err(Refusal::Configuration);
+impl Engine {
+    fn answer(&mut self, request: Request<'_>) -> Result<Reply<&StepRecord>, Refusal> {
+        Ok(match request {
+            Request::Hello => Reply::Hello(Identity {
+                firmware: String::new(),
+                in_charge: InCharge::Policy,
+                schema: self.governor.as_ref().map_or(0, |governor| governor.network().outline().schema()),
+                image: checksum(IMAGE),
+                configured: self.turns.is_some(),
+            }),
+            Request::Heartbeat => Reply::Status(Status {
+                uptime_ms: 0,
+                safety: Safety::InSession,
+                in_charge: InCharge::Policy,
+                supervisor: self.turns.as_ref().map(|turns| turns.supervisor().state()),
+                replacements: self.turns.as_ref().map_or(0, |turns| turns.supervisor().replacements()),
+                link: LinkCounters::default(), // the decoder knows
+                timing: LoopCounters::default(),
+                next_event: 0,
+            }),
+            Request::Configure(configuration) => {
+                self.configure(configuration).ok_or(Refusal::Configuration)?;
+                Reply::Acknowledged
             }
-            Reply::Acknowledged
-        }
-        Request::Telemetry { now, telemetry } => {
-            Reply::Decision(controller.as_mut().ok_or(Refusal::NotConfigured)?.step(now, &telemetry))
-        }
-        Request::Measurement(measurement) => {
-            Reply::Settled(controller.as_mut().and_then(|it| it.settle(measurement)).ok_or(Refusal::NoTurn)?)
-        }
-        Request::Upload(_) => return Err(Refusal::Upload(UploadRefusal::Storage)),
-        Request::ReadEvents { .. } => Reply::Events { events: Vec::new(), next: 0 },
-    })
-}
+            Request::Telemetry { now, telemetry } => {
+                let (Some(turns), Some(governor)) = (&mut self.turns, &mut self.governor) else {
+                    return Err(Refusal::NotConfigured);
+                };
+                Reply::Decision(turns.step(governor, now, &telemetry))
+            }
+            Request::Measurement(measurement) => {
+                let record = self.turns.as_mut().and_then(|turns| turns.settle(measurement));
+                Reply::Settled(record.ok_or(Refusal::NoTurn)?)
+            }
+            Request::Upload(_) => return Err(Refusal::Upload(UploadRefusal::Storage)),
+            Request::ReadEvents { .. } => Reply::Events { events: Vec::new(), next: 0 },
+        })
+    }
 
-fn policy() -> Option<Policy<'static>> {
-    Policy::new(PolicyImage::new_checked(black_box(IMAGE)).ok()?).ok()
-}
-
-fn configured(configuration: Configuration) -> Option<Controller<Learned<'static>>> {
-    let Configuration { actions, limits, reward, fallback } = configuration;
-    let governor = Learned::new(policy()?, &actions).ok()?;
-    let controller = Controller::new(governor, actions, limits, reward).ok()?;
-    match fallback {
-        Some(rule) => controller.with_fallback(rule).ok(),
-        None => Some(controller),
+    #[inline(never)] // the image leaves the stack with it
+    fn configure(&mut self, configuration: Configuration) -> Option<()> {
+        let Configuration { actions, limits, reward, fallback } = configuration;
+        let image = PolicyImage::new_checked(black_box(IMAGE)).ok()?;
+        check_actions(image.header(), &actions).ok()?;
+        self.governor = Some(Learned::trusted(Network::new(&image).ok()?));
+        let turns = self.turns.insert(Turns::new(actions, limits, reward).ok()?);
+        match fallback {
+            Some(rule) => turns.set_fallback(rule).ok(),
+            None => Some(()),
+        }
     }
 }
 
@@ -106,7 +114,7 @@ fn greeted(device: &mut Device) -> bool {
     for byte in black_box(GREETING) {
         answered |= black_box(device.take(*byte)).is_some();
     }
-    answered && policy().is_some()
+    answered && PolicyImage::new_checked(black_box(IMAGE)).is_ok()
 }
 
 #[cfg(not(target_os = "none"))]

@@ -55,7 +55,9 @@ fn floor_share(profile: &Profile, depth: u32) -> f64 {
 /// negative slope, far outside its batch range) counts as none.
 fn join(floor_s: f64, gpu_s: f64, sharpness: f64) -> f64 {
     let (long, short) = if floor_s > gpu_s { (floor_s, gpu_s) } else { (gpu_s, floor_s.max(0.0)) };
-    long * libm::pow(1.0 + libm::pow(short / long, sharpness), 1.0 / sharpness)
+    // Powers by logarithms: half the time of `pow`, and the last bits that they lose do not matter here.
+    let power = libm::exp(sharpness * libm::log(short / long));
+    long * libm::exp(libm::log1p(power) / sharpness)
 }
 
 /// Clock in GHz.

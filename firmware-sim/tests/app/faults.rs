@@ -36,7 +36,7 @@ fn every_unharmed_frame_arrives() {
         tag = tag.following();
         // The content tells the tag again, so that a frame with a wrong one would be seen.
         let content = u32::from(tag.session) << 16 | u32::from(tag.number);
-        faults.carry(encode(tag, &Reply::Received(content), &mut buffer).unwrap(), &mut pipe);
+        faults.carry(encode(tag, &<Reply>::Received(content), &mut buffer).unwrap(), &mut pipe);
         while let Some(byte) = pipe.take() {
             let Some(Ok(Received { tag, order, message })) = decoder.push::<Reply>(byte) else { continue };
             assert_eq!(message, Reply::Received(u32::from(tag.session) << 16 | u32::from(tag.number)));
@@ -81,7 +81,7 @@ fn no_wrong_decision_is_accepted_over_a_bad_line() {
         let decision = controller.step(now, &telemetry);
         assert_eq!(world.ask(&Request::Telemetry { now, telemetry }), Reply::Decision(decision), "turn {turn}");
         let record = controller.settle(measurement).unwrap();
-        assert_eq!(world.ask(&Request::Measurement(measurement)), Reply::Settled(record), "turn {turn}");
+        assert_eq!(world.ask(&Request::Measurement(measurement)), Reply::Settled(record.clone()), "turn {turn}");
         assert!(!world.fan_full, "retries keep the session");
     }
     let (down, up) = (world.down.counts(), world.up.counts());

@@ -45,7 +45,14 @@ pub fn measure(updates: usize, seed: u64) -> Result<Times, FreezeError> {
             let heads = policy.heads(&observation, &form.actions);
             let action = heads.sample(&mut rng);
             let log_probabilities = vec![heads.log_probability(action)];
-            Group { observation, actions: vec![action], log_probabilities, rewards: vec![0.0], violations: 0 }
+            Group {
+                observation,
+                actions: vec![action],
+                weights: vec![1.0],
+                log_probabilities,
+                rewards: vec![0.0],
+                violations: 0,
+            }
         })
         .collect();
     let references: Vec<Heads> = groups.iter().map(|group| policy.heads(&group.observation, &form.actions)).collect();

@@ -7,6 +7,7 @@
 mod bench;
 mod board;
 mod calibrate;
+mod commissioned;
 mod dataset;
 mod eval;
 mod fan;

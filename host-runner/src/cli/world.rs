@@ -17,7 +17,7 @@ pub struct WorldArguments {
     /// Quality of the answers per depth, written by the model's maker.
     #[arg(long, value_name = "FILE", default_value = "models/tiny-llama/depths.json")]
     pub depths: PathBuf,
-    /// Seconds that an action is held when its worth is judged.
+    /// Longest time that an action is held when its worth is judged, seconds; the shortest is an eighth.
     #[arg(long, value_name = "SECONDS", default_value_t = 240.0)]
     pub horizon: f64,
 }
@@ -31,14 +31,7 @@ impl WorldArguments {
         let full = profile.actions.depth.last().copied().unwrap_or(1);
         let reward = Service { quality: quality.table(&profile.actions.depth, full), ..profile.service.clone() };
         let limits = Limits { min_depth: quality.floor(full, reward.quality_floor), ..profile.limits };
-        Ok(World {
-            layout: layout::standard(),
-            reward,
-            limits,
-            prompt_tokens: (14, 30),
-            answer_tokens: (12, 28),
-            horizon_s: self.horizon,
-            profile,
-        })
+        let hold_s = (self.horizon / 8.0, self.horizon);
+        Ok(World { layout: layout::standard(), reward, limits, hold_s, profile })
     }
 }

@@ -10,6 +10,7 @@ use controller_core::action::{Action, ActionSpace, Decision, Setting};
 use controller_core::observation::{FeatureRange, Observer};
 use controller_core::supervisor::{Limits, Supervisor};
 use controller_core::telemetry::{Measurement, Reading, Telemetry};
+use controller_core::time::Duration;
 use firmware_sim::board::SimulatedBoard;
 use firmware_sim::plant::{Conditions, Profile};
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,8 @@ pub struct Workload {
     pub ambient_c: f64,
     /// Temperature at the start, °C.
     pub start_c: f64,
+    /// Response that its users expect.
+    pub response_limit: Duration,
     /// Seed of noise, arrivals and lengths.
     pub seed: u64,
 }
@@ -98,12 +101,12 @@ impl Simulated {
         actions: ActionSpace,
         layout: Vec<FeatureRange>,
     ) -> Self {
-        let Workload { rate, prompt_tokens, answer_tokens, ambient_c, start_c, seed } = *workload;
+        let Workload { rate, prompt_tokens, answer_tokens, ambient_c, start_c, response_limit, seed } = *workload;
         let board = SimulatedBoard::new(plant, Conditions { ambient_c, start_c, seed, ..Conditions::default() });
         let answers = DrawnLengths::new(prompt_tokens, answer_tokens, seed);
         Self {
             service: Service::new(board, Queue::new(rate, usize::MAX, seed), answers),
-            observer: Observer::default(),
+            observer: Observer::with_response_limit(response_limit),
             supervisor: Supervisor::new(limits).expect("the limits were checked with the profile"),
             actions,
             layout,

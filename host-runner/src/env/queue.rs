@@ -116,6 +116,11 @@ impl Queue {
         self.waiting.front().map_or(0.0, |waiting| (now_s - waiting.arrived_s).max(0.0))
     }
 
+    /// How long each request has waited, seconds, oldest first.
+    pub fn waits_s(&self, now_s: f64) -> impl Iterator<Item = f64> {
+        self.waiting.iter().map(move |waiting| (now_s - waiting.arrived_s).max(0.0))
+    }
+
     /// Takes the `count` oldest requests.
     pub fn take(&mut self, count: usize) -> Vec<Waiting> {
         self.waiting.drain(..count.min(self.waiting.len())).collect()

@@ -111,12 +111,10 @@ mod tests {
             layout: layout::standard(),
             reward: profile.service.clone(),
             limits: profile.limits,
-            prompt_tokens: (14, 30),
-            answer_tokens: (12, 28),
-            horizon_s: 20.0,
+            hold_s: (5.0, 20.0),
             profile: profile.clone(),
         };
-        let plan = Plan { iterations: 3, quantized: 3, contexts: 4, group: 4, threads: 1, ..Plan::default() };
+        let plan = Plan { iterations: 3, quantized: 3, contexts: 4, threads: 1, ..Plan::default() };
         let mut trainer = Trainer::new(world, plan);
         while !trainer.is_done() {
             trainer.iterate().unwrap();

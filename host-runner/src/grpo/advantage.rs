@@ -37,6 +37,18 @@ pub fn group_relative(rewards: &[f64], scaling: Scaling<f64>) -> Result<Vec<f64>
     Ok(rewards.iter().map(advantage).collect())
 }
 
+/// The advantages of a group whose members stand for their probabilities (which sum to one) instead of having been drawn:
+/// mean and spread are those of the distribution, and each member counts as often as it would have been drawn.
+#[must_use]
+pub fn of_distribution(rewards: &[f64], probabilities: &[f64], noise_floor: f64) -> Vec<f64> {
+    let members = || rewards.iter().zip(probabilities);
+    let mean: f64 = members().map(|(r, p)| p * r).sum();
+    let variance: f64 = members().map(|(r, p)| p * (r - mean) * (r - mean)).sum();
+    let scale = variance.sqrt().max(noise_floor).max(f64::MIN_POSITIVE);
+    let count = rewards.len() as f64;
+    members().map(|(r, p)| count * p * (r - mean) / scale).collect()
+}
+
 /// The mean of all others lies `n/(n-1)` times as far away as the mean of all.
 fn weight(baseline: Baseline, count: f64) -> f64 {
     match baseline {
@@ -66,6 +78,17 @@ mod tests {
     fn leave_one_out_compares_with_the_others() {
         let scaling = Scaling { baseline: Baseline::LeaveOneOut, spread: Spread::None, floor: Floor::AtLeast(0.0) };
         assert_eq!(group_relative(&[1.0, 2.0, 6.0], scaling).unwrap(), [-3.0, -1.5, 4.5]);
+    }
+
+    #[test]
+    fn members_count_as_often_as_they_would_be_drawn() {
+        let rewards = [1.0, 2.0, 5.0];
+        let likely = of_distribution(&rewards, &[0.5, 0.25, 0.25], 0.0);
+        // The same four draws as a plain group: 1, 1, 2, 5.
+        let drawn = group_relative(&[1.0, 1.0, 2.0, 5.0], grpo(0.0)).unwrap();
+        let expected = [2.0 * drawn[0], drawn[2], drawn[3]].map(|a| a * 3.0 / 4.0);
+        assert!(likely.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{likely:?} against {expected:?}");
+        assert_eq!(of_distribution(&[7.0], &[1.0], 0.0), [0.0]);
     }
 
     proptest! {

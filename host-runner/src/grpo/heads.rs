@@ -111,6 +111,30 @@ impl Heads {
         group
     }
 
+    /// A group that varies one knob: `base` with every value of the knob whose probability is at least `least`, and with the
+    /// neighbours of the most probable value however improbable they are, so that a policy that was sure too early finds
+    /// out; each with its probability, scaled to sum to one. The values of one knob are the whole table of a factored
+    /// policy's distribution, so their scores give its gradient without the chance of a draw.
+    ///
+    /// # Panics
+    /// When the policy is joint: it has no knobs of its own.
+    #[must_use]
+    pub fn knob_group(&self, base: Action, knob: Knob, least: f64) -> (Vec<Action>, Vec<f64>) {
+        assert!(!self.is_joint(), "a joint policy has one distribution");
+        let head = Knob::ALL.into_iter().zip(&self.categoricals).find(|(of, _)| *of == knob).map(|(_, head)| head);
+        let (logs, best) = head.map_or((&[][..], 0), |head| (head.log_probabilities(), head.greedy()));
+        let values = (0..).zip(logs.iter().map(|log| log.exp()));
+        let likely: Vec<(u8, f64)> =
+            values.filter(|(value, p)| *p >= least || best.abs_diff(usize::from(*value)) == 1).collect();
+        let total: f64 = likely.iter().map(|(_, p)| p).sum();
+        let with = |value| {
+            let mut action = base;
+            action.set(knob, value);
+            action
+        };
+        likely.into_iter().map(|(value, p)| (with(value), p / total)).unzip()
+    }
+
     /// The most probable action; ties go to the lowest index.
     #[must_use]
     pub fn greedy(&self) -> Action {
@@ -170,6 +194,24 @@ pub(crate) mod tests {
         assert!(group.len() >= 8);
         assert!(group.iter().enumerate().all(|(i, a)| !group[..i].contains(a)));
         assert!(heads.kl(&heads).abs() < 1e-15);
+    }
+
+    #[test]
+    fn a_group_of_a_knob_is_its_distribution() {
+        let heads = Heads::new(&LOGITS, &space());
+        let base = Action { prefill: 1, ..Action::default() };
+        let (all, weights) = heads.knob_group(base, Knob::Decode, 0.0);
+        assert_eq!(
+            all.iter().map(|action| (action.prefill, action.decode)).collect::<Vec<_>>(),
+            [(1, 0), (1, 1), (1, 2)]
+        );
+        let given_base: f64 = all.iter().map(|action| heads.log_probability(*action).exp()).sum();
+        for (action, weight) in all.iter().zip(&weights) {
+            assert!((weight - heads.log_probability(*action).exp() / given_base).abs() < 1e-12);
+        }
+        let (likely, weights) = heads.knob_group(base, Knob::Decode, 0.5);
+        assert_eq!(likely.iter().map(|action| action.decode).collect::<Vec<_>>(), [0, 1], "the best and its neighbour");
+        assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-12);
     }
 
     #[test]

@@ -11,12 +11,14 @@ pub fn standard() -> Vec<FeatureRange> {
         range(Feature::Temperature, 20_000, 100_000),
         range(Feature::TemperatureSlope, -100, 100),
         range(Feature::FanPwm, 0, 255),
-        range(Feature::OfferedLoad, 0, 10_000),
+        range(Feature::OfferedTokens, 0, 1_000),
         range(Feature::Queue, 0, 64),
         range(Feature::Power, 10_000, 45_000),
         range(Feature::DecodeClock, 306_000, 1_300_500),
         range(Feature::Depth, 8, 16),
-        range(Feature::Response, 0, 20_000),
+        range(Feature::ResponseShare, 0, 4_000),
+        range(Feature::BatchShare, 0, 2_000),
+        range(Feature::TokenAllowance, 0, 160),
     ]
 }
 

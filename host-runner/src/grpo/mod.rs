@@ -13,6 +13,7 @@
 //! | [`layout`] | what the policy looks at |
 //! | [`loss`] | clipped ratio, divergence, entropy: value and gradient |
 //! | [`optimizer`] | Adam |
+//! | [`surroundings`] | rooms, loads and answers to train in |
 //! | [`rollout`] | contexts, groups and their rewards in the simulator |
 //! | [`update`] | the update of a policy from groups |
 //! | [`governor`] | a policy in floating point as a governor |
@@ -32,6 +33,7 @@ pub mod network;
 pub mod online;
 pub mod optimizer;
 pub mod rollout;
+pub mod surroundings;
 pub mod trainer;
 pub mod update;
 pub mod vector;

@@ -1,25 +1,25 @@
 //! Contexts, groups and rewards: what training looks at.
 //!
 //! A context is a simulated board in the middle of its work. A group tries different actions from
-//! one context: for each member the board is cloned and the action held for a horizon under the
+//! one context: for each member the board is cloned and the action held for a while under the
 //! supervisor, then the reward settles everything that happened. Because the clones share the
 //! noise and the arrivals that are still to come, members differ by their action alone.
 
+use super::heads::Heads;
+use super::surroundings::{Surroundings, log_uniform};
 use super::update::Policy;
+use crate::env::account::{Account, Terms};
 use crate::env::answers::DrawnLengths;
 use crate::env::profile::BoardProfile;
 use crate::env::queue::Queue;
 use crate::env::service::Service;
-use controller_core::action::Action;
+use controller_core::action::{Action, Knob};
 use controller_core::observation::{FeatureRange, Observer};
-use controller_core::reward::MICRO;
 use controller_core::reward::service::Service as ServiceReward;
 use controller_core::rng::Pcg32;
 use controller_core::supervisor::{Limits, Supervisor};
-use controller_core::telemetry::{Measurement, Reading, Telemetry};
-use controller_core::time::Duration;
+use controller_core::telemetry::{Reading, Telemetry};
 use firmware_sim::board::SimulatedBoard;
-use firmware_sim::plant::Conditions;
 use serde::{Deserialize, Serialize};
 
 /// What stays the same over a training.
@@ -33,12 +33,9 @@ pub struct World {
     pub reward: ServiceReward,
     /// The limits, with the quality floor.
     pub limits: Limits,
-    /// Lengths of prompts, tokens.
-    pub prompt_tokens: (u32, u32),
-    /// Lengths of answers, tokens.
-    pub answer_tokens: (u32, u32),
-    /// How long a member's action is held, seconds.
-    pub horizon_s: f64,
+    /// How long a member's action is held, seconds: each group draws from this range, log-uniform.
+    /// Short holds teach to follow the load, long ones to mind the heat.
+    pub hold_s: (f64, f64),
 }
 
 /// A board at work, with what a controller would remember. A clone is a snapshot.
@@ -47,8 +44,45 @@ pub struct Context {
     service: Service<DrawnLengths>,
     observer: Observer,
     supervisor: Supervisor,
+    terms: Terms,
     ends_s: f64,
 }
+
+/// How the members of a group are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Grouping {
+    /// Different actions drawn from the policy, so many.
+    Drawn(usize),
+    /// One knob, chosen by lot, over all its likely values, the others at an action of the policy; each member
+    /// counts with its probability. For a factored policy.
+    Knob,
+}
+
+/// Values of a knob less probable than this are not tried.
+const LIKELY: f64 = 0.01;
+/// One group in so many is built around a drawn action, the others around the most probable one: a frozen policy takes
+/// the most probable.
+const EXPLORE_ONE_IN: u32 = 4;
+/// A value that does better than the policy may expect counts at least so much, however improbable it is.
+const PROMISING: f64 = 0.03;
+/// Reward that an action costs whose every turn the supervisor changes: less than anything that matters, enough that the
+/// policy does not ask for what it cannot get.
+const OVERRULED: f64 = 0.001;
+/// Tickets of the knobs in the lot that decides which one a group varies: the decode clock decides most, a fan costs the
+/// most time to judge, and the prefill clock changes little.
+const LOT: [Knob; 9] = [
+    Knob::Prefill,
+    Knob::Decode,
+    Knob::Decode,
+    Knob::Decode,
+    Knob::Decode,
+    Knob::Batch,
+    Knob::Batch,
+    Knob::Depth,
+    Knob::Fan,
+];
+/// A fan's duty is held so much longer than the other knobs: the heat sink takes minutes to follow.
+const FAN_HOLD: f64 = 4.0;
 
 /// One decision point: what was seen, and what each tried action was worth.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,6 +91,8 @@ pub struct Group {
     pub observation: Vec<i16>,
     /// Different actions.
     pub actions: Vec<Action>,
+    /// Share of each in the group: its probability, or the same for all.
+    pub weights: Vec<f64>,
     /// Log-probability of each under the policy that drew them.
     pub log_probabilities: Vec<f64>,
     /// Reward of each.
@@ -65,38 +101,25 @@ pub struct Group {
     pub violations: usize,
 }
 
-/// Uniform in `low..high`.
-fn uniform(rng: &mut Pcg32, low: f64, high: f64) -> f64 {
-    low + (high - low) * f64::from(rng.next_u32()) / (f64::from(u32::MAX) + 1.0)
-}
-
 impl Context {
-    /// A board in random surroundings: ambient, start temperature, fan and offered load all vary,
-    /// so that the policy meets cold starts, heat waves, dead fans, idling and overload.
+    /// A board in random surroundings.
     ///
     /// # Panics
     /// When the world's limits are unusable; the profile has been checked before.
     #[must_use]
     pub fn random(world: &World, rng: &mut Pcg32) -> Self {
-        let ambient_c = uniform(rng, 10.0, 48.0);
-        let conditions = Conditions {
-            ambient_c,
-            start_c: uniform(rng, ambient_c, 94.0),
-            seed: u64::from(rng.next_u32()),
-            fan_working: rng.below(2) == 0,
-            floor_scale: uniform(rng, 0.96, 1.04),
-            ..Conditions::default()
-        };
-        // Log-uniform: as many contexts between 0.3 and 1 request per second as between 3 and 10.
-        let rate = libm::exp(uniform(rng, libm::log(0.3), libm::log(10.0)));
+        let Surroundings { conditions, load, prompt_tokens, answer_tokens, patience, ends_s } =
+            Surroundings::random(rng);
         let board = SimulatedBoard::new(&world.profile.plant, conditions);
-        let queue = Queue::new(rate, usize::MAX, u64::from(rng.next_u32()));
-        let answers = DrawnLengths::new(world.prompt_tokens, world.answer_tokens, u64::from(rng.next_u32()));
+        let queue = Queue::with_load(&load, usize::MAX, u64::from(rng.next_u32()));
+        let answers = DrawnLengths::new(prompt_tokens, answer_tokens, u64::from(rng.next_u32()));
+        let terms = Terms::patient(&world.reward, patience, world.limits);
         Self {
             service: Service::new(board, queue, answers),
-            observer: Observer::default(),
+            observer: Observer::with_response_limit(terms.reward.response_limit),
             supervisor: Supervisor::new(world.limits).expect("the limits were checked with the profile"),
-            ends_s: uniform(rng, 200.0, 1200.0),
+            terms,
+            ends_s,
         }
     }
 
@@ -108,110 +131,178 @@ impl Context {
 
     /// Waits for work and looks.
     pub fn observe(&mut self, world: &World) -> (Telemetry, Vec<i16>) {
+        let telemetry = self.look();
+        let observation = self.observer.observe(&world.layout, &telemetry).to_vec();
+        (telemetry, observation)
+    }
+
+    fn look(&mut self) -> Telemetry {
         let Ok(_) = self.service.wait_for_work();
         let telemetry = self.service.telemetry();
         if let Reading::Present { value, taken_at } = telemetry.temperature {
             self.observer.watch(value, taken_at);
         }
-        let observation = self.observer.observe(&world.layout, &telemetry).to_vec();
-        (telemetry, observation)
+        telemetry
     }
 
-    /// Carries out an action once, as far as the supervisor lets it, and returns the bill.
-    pub fn act(&mut self, world: &World, telemetry: &Telemetry, action: Action) -> Measurement {
+    /// Carries out an action once, as far as the supervisor lets it.
+    pub fn act(&mut self, world: &World, telemetry: &Telemetry, action: Action) {
+        self.act_on_account(world, telemetry, action, f64::INFINITY, &mut Account::default());
+    }
+
+    /// The same, and books it; of the answers, those to requests that came by `until_s`.
+    fn act_on_account(
+        &mut self,
+        world: &World,
+        telemetry: &Telemetry,
+        action: Action,
+        until_s: f64,
+        account: &mut Account,
+    ) {
         let actions = &world.profile.actions;
         let slope = self.observer.slope_mk_per_s();
         let decision = self.supervisor.supervise(self.service.now(), telemetry, slope, action, actions);
-        let Some(setting) = actions.setting(decision.applied) else { return Measurement::default() };
+        let Some(setting) = actions.setting(decision.applied) else { return };
         let Ok(turn) = self.service.execute(&decision, &setting);
         self.observer.remember(decision.applied, setting, turn.measurement);
-        turn.measurement
+        account.turn(&self.terms, &setting, &turn.measurement, decision.reason, None);
+        let counted = turn.answered.iter().filter(|(request, _)| request.arrived_s <= until_s);
+        counted.for_each(|(_, response_s)| account.response(&self.terms, *response_s));
     }
 
-    /// Reward of holding `action` for the horizon, from here, and whether the temperature limit was passed on the way;
+    /// Reward of holding `action` for some seconds, from here, and whether the temperature limit was passed on the way;
     /// the context itself is not changed.
     ///
-    /// Energy, temperature and quality are settled as one long turn. Lateness is settled turn by
-    /// turn and averaged over the requests, so that one unlucky batch does not decide; who still
-    /// waits at the end counts too, so an action cannot look good by leaving requests behind.
+    /// The action is held on until everybody who came in that time has an answer, or as long again:
+    /// who counted with the wait so far would make slow settings look punctual. What they still wait
+    /// for then, counts. It is settled as the evaluation settles an episode.
     #[must_use]
-    pub fn value_of(&self, world: &World, telemetry: &Telemetry, action: Action) -> (f64, bool) {
-        let setting = world.profile.actions.setting(action).expect("sampled from the action space");
-        let settle = |measurement: &Measurement| {
-            let settled = world.reward.settle(setting, measurement);
-            settled.expect("the simulator measures temperature, and the quality of every depth is known")
-        };
+    pub fn value_of(&self, world: &World, telemetry: &Telemetry, action: Action, hold_s: f64) -> (f64, bool) {
         let mut trial = self.clone();
-        let until = trial.service.now_s() + world.horizon_s;
-        let mut whole = trial.act(world, telemetry, action);
-        let mut lateness = Mean::default();
-        lateness.add(settle(&whole).components.response, usize::from(whole.requests));
-        while trial.service.now_s() < until && !trial.service.board().is_off() {
-            let (telemetry, _) = trial.observe(world);
-            let turn = trial.act(world, &telemetry, action);
-            lateness.add(settle(&turn).components.response, usize::from(turn.requests));
-            whole = merge(whole, turn);
+        let mut account = Account::default();
+        let now_s = trial.service.now_s();
+        let (until_s, at_most_s) = (now_s + hold_s, now_s + 2.0 * hold_s);
+        trial.act_on_account(world, telemetry, action, until_s, &mut account);
+        while trial.is_owed(until_s) && trial.service.now_s() < at_most_s && !trial.service.board().is_off() {
+            let telemetry = trial.look();
+            trial.act_on_account(world, &telemetry, action, until_s, &mut account);
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
-        let waited = (trial.service.queue().oldest_wait_s(trial.service.now_s()) * 1e6) as u64;
-        let waiting = Measurement { response: Duration::from_micros(waited), ..whole };
-        lateness.add(settle(&waiting).components.response, trial.service.queue().len());
-        let punctual = Measurement { response: Duration::ZERO, ..whole };
-        let reward = (f64::from(settle(&punctual).total) + lateness.value()) / f64::from(MICRO);
-        (reward, whole.peak_temperature > Some(world.limits.temperature))
+        let now_s = trial.service.now_s();
+        for wait_s in trial.service.queue().waits_s(now_s).filter(|wait_s| now_s - wait_s <= until_s) {
+            account.response(&self.terms, wait_s);
+        }
+        let limit_c = f64::from(world.limits.temperature.0) / 1000.0;
+        let reward = account.reward(&self.terms) - OVERRULED * account.overruled_share();
+        (reward, account.max_temperature_c > limit_c)
     }
 
-    /// Tries a group of actions drawn from the policy.
+    /// The time is not over, or somebody who came in it still waits.
+    fn is_owed(&self, until_s: f64) -> bool {
+        let now_s = self.service.now_s();
+        let oldest = self.service.queue().waits_s(now_s).next();
+        now_s < until_s || oldest.is_some_and(|wait_s| now_s - wait_s <= until_s)
+    }
+
+    /// Tries a group of actions.
     pub fn try_group(
         &mut self,
         world: &World,
         policy: &Policy<'_>,
-        size: usize,
+        grouping: Grouping,
         rng: &mut Pcg32,
     ) -> (Telemetry, Group) {
         let (telemetry, observation) = self.observe(world);
         let heads = policy.heads(&observation, &world.profile.actions);
-        let actions = heads.sample_group(size, rng);
+        let hold_s = log_uniform(rng, world.hold_s);
+        let (actions, mut weights, hold_s) = match grouping {
+            Grouping::Drawn(size) => {
+                let actions = heads.sample_group(size, rng);
+                let weights = vec![1.0 / actions.len() as f64; actions.len()];
+                (actions, weights, hold_s)
+            }
+            Grouping::Knob => vary_a_knob(&heads, hold_s, rng),
+        };
         let log_probabilities = actions.iter().map(|action| heads.log_probability(*action)).collect();
-        let tried: Vec<(f64, bool)> = actions.iter().map(|action| self.value_of(world, &telemetry, *action)).collect();
-        let violations = tried.iter().filter(|(_, violated)| *violated).count();
-        let rewards = tried.into_iter().map(|(reward, _)| reward).collect();
-        (telemetry, Group { observation, actions, log_probabilities, rewards, violations })
+        let tried = actions.iter().map(|action| self.value_of(world, &telemetry, *action, hold_s));
+        let (rewards, violated): (Vec<f64>, Vec<bool>) = tried.unzip();
+        if grouping == Grouping::Knob {
+            promote(&rewards, &mut weights);
+        }
+        let violations = violated.into_iter().filter(|violated| *violated).count();
+        (telemetry, Group { observation, actions, weights, log_probabilities, rewards, violations })
     }
 }
 
-/// A weighted mean; 0 without weights.
-#[derive(Clone, Copy, Debug, Default)]
-struct Mean {
-    sum: f64,
-    weight: f64,
+/// Actions that differ in one knob, the weight of each, and how long they are held, seconds.
+fn vary_a_knob(heads: &Heads, hold_s: f64, rng: &mut Pcg32) -> (Vec<Action>, Vec<f64>, f64) {
+    let base = if rng.below(EXPLORE_ONE_IN) == 0 { heads.sample(rng) } else { heads.greedy() };
+    let knob = LOT[rng.below(9) as usize];
+    let longer = if knob == Knob::Fan { FAN_HOLD } else { 1.0 };
+    let (actions, weights) = heads.knob_group(base, knob, LIKELY);
+    (actions, weights, hold_s * longer)
 }
 
-impl Mean {
-    fn add(&mut self, value: i32, weight: usize) {
-        self.sum += f64::from(value) * weight as f64;
-        self.weight += weight as f64;
+/// Gives those that do better than expected their least weight; the weights sum to one again.
+fn promote(rewards: &[f64], weights: &mut [f64]) {
+    let expected: f64 = rewards.iter().zip(&*weights).map(|(r, w)| r * w).sum();
+    for (weight, _) in weights.iter_mut().zip(rewards).filter(|(_, reward)| **reward > expected) {
+        *weight = weight.max(PROMISING);
     }
-
-    fn value(self) -> f64 {
-        if self.weight > 0.0 { self.sum / self.weight } else { 0.0 }
+    let total: f64 = weights.iter().sum();
+    for weight in weights {
+        *weight /= total;
     }
 }
 
-/// Two turns as one.
-fn merge(first: Measurement, second: Measurement) -> Measurement {
-    let time = |a: Duration, b: Duration| Duration::from_micros(a.micros() + b.micros());
-    Measurement {
-        requests: first.requests.saturating_add(second.requests),
-        prompt_tokens: first.prompt_tokens + second.prompt_tokens,
-        generated_tokens: first.generated_tokens + second.generated_tokens,
-        prefill: time(first.prefill, second.prefill),
-        decode: time(first.decode, second.decode),
-        idle: time(first.idle, second.idle),
-        response: first.response.max(second.response),
-        energy: first.energy.saturating_add(second.energy),
-        active_energy: first.active_energy.saturating_add(second.active_energy),
-        peak_temperature: first.peak_temperature.max(second.peak_temperature),
-        entropy: second.entropy.or(first.entropy),
+#[cfg(test)]
+mod tests {
+    use super::super::layout;
+    use super::*;
+    use std::path::Path;
+
+    fn world() -> World {
+        let file = include_str!("../../../models/boards/agx-orin-hf.toml");
+        let mut profile = BoardProfile::parse(file, Path::new("board.toml")).unwrap();
+        profile.service.quality = profile.actions.depth.iter().map(|depth| (*depth, 1000)).collect();
+        World {
+            layout: layout::standard(),
+            reward: profile.service.clone(),
+            limits: profile.limits,
+            hold_s: (30.0, 240.0),
+            profile,
+        }
+    }
+
+    #[test]
+    fn leaving_requests_behind_does_not_pay() {
+        let world = world();
+        let last = |knob| world.profile.actions.last(knob);
+        let one_by_one = Action { prefill: 5, decode: 5, batch: 0, depth: last(Knob::Depth), fan: last(Knob::Fan) };
+        let together = Action { batch: last(Knob::Batch), ..one_by_one };
+        for seed in 0..20 {
+            let mut context = Context::random(&world, &mut Pcg32::new(seed));
+            let (telemetry, _) = context.observe(&world);
+            let of = |action| context.value_of(&world, &telemetry, action, 60.0).0;
+            // One by one is as good where few come, and never better: it saves nothing and nobody gets an answer sooner.
+            assert!(of(one_by_one) <= of(together) + 0.01, "seed {seed}: {} and {}", of(one_by_one), of(together));
+        }
+    }
+
+    #[test]
+    fn a_trial_leaves_its_context_as_it_was() {
+        let world = world();
+        let mut context = Context::random(&world, &mut Pcg32::new(3));
+        let (telemetry, _) = context.observe(&world);
+        let of = |context: &Context| context.value_of(&world, &telemetry, Action::default(), 60.0);
+        let (first, second) = (of(&context), of(&context));
+        assert!((first.0 - second.0).abs() < 1e-300 && first.1 == second.1);
+    }
+
+    #[test]
+    fn who_does_better_than_expected_is_heard() {
+        let mut weights = [0.0, 1.0, 0.0];
+        promote(&[2.0, 1.0, 0.5], &mut weights);
+        let expected = [PROMISING, 1.0, 0.0].map(|weight| weight / (1.0 + PROMISING));
+        assert!(weights.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12), "{weights:?}");
     }
 }

@@ -1,11 +1,11 @@
 //! Training in the simulator: many contexts side by side, groups, advantages, several epochs of updates.
 
-use super::advantage::{group_relative, grpo};
+use super::advantage::of_distribution;
 use super::checkpoint::{Checkpoint, Content, Training};
 use super::heads::Heads;
 use super::loss::{Coefficients, Divergence};
 use super::network::Network;
-use super::rollout::{Context, Group, World};
+use super::rollout::{Context, Group, Grouping, World};
 use super::update::{Learner, Losses, Member, Passes, Policy};
 use crate::quantize::{FakeQuantizer, FreezeError};
 use controller_core::action::Action;
@@ -25,17 +25,18 @@ pub struct Plan {
     pub quantized: u32,
     /// Contexts side by side.
     pub contexts: usize,
-    /// Actions tried in each context.
-    pub group: usize,
+    /// Which actions are tried in each context.
+    pub grouping: Grouping,
     /// Passes over the groups of a round.
     pub epochs: usize,
     /// Parameter updates per pass.
     pub minibatches: usize,
     /// Units of the hidden layers.
     pub hidden: Vec<usize>,
-    /// Learning rate at the start; it falls linearly to a tenth.
+    /// Learning rate at the start; it falls linearly to a fiftieth.
     pub learning_rate: f64,
-    /// Weight of the entropy bonus at the start; it falls linearly to zero.
+    /// Weight of the entropy bonus at the start; it falls linearly to zero at half time. The second half teaches the policy
+    /// as it will be frozen, without chance.
     pub entropy: f64,
     /// Weight of the KL divergence from the policy of the previous round.
     pub kl: f64,
@@ -56,10 +57,10 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             seed: 1,
-            iterations: 300,
+            iterations: 800,
             quantized: 0,
-            contexts: 64,
-            group: 12,
+            contexts: 128,
+            grouping: Grouping::Knob,
             epochs: 4,
             minibatches: 4,
             hidden: vec![32, 32],
@@ -67,7 +68,7 @@ impl Default for Plan {
             entropy: 0.03,
             kl: 0.02,
             clip: 0.2,
-            noise_floor: 0.002,
+            noise_floor: 0.0005,
             threads: two(),
         }
     }
@@ -159,12 +160,12 @@ impl Lane {
     }
 
     /// Tries a group, then moves on with one of its members for a few turns.
-    fn advance(&mut self, world: &World, policy: &Policy<'_>, size: usize) -> Group {
+    fn advance(&mut self, world: &World, policy: &Policy<'_>, grouping: Grouping) -> Group {
         if self.context.is_over() {
             *self = Self::new(world, self.past.rng.clone());
         }
         let Self { context, past } = self;
-        let (telemetry, group) = context.try_group(world, policy, size, &mut past.rng);
+        let (telemetry, group) = context.try_group(world, policy, grouping, &mut past.rng);
         let pick = past.rng.below(u32::try_from(group.actions.len()).expect("groups are small")) as usize;
         let action = group.actions[pick];
         context.act(world, &telemetry, action);
@@ -291,11 +292,11 @@ impl Trainer {
 
     /// One group per lane, in the order of the lanes whatever the number of threads.
     fn rollouts(&mut self) -> Result<Vec<Group>, FreezeError> {
-        let (world, policy, size) = (&self.world, &self.learner.policy()?, self.plan.group);
+        let (world, policy, grouping) = (&self.world, &self.learner.policy()?, self.plan.grouping);
         let share = self.lanes.len().div_ceil(self.plan.threads.max(1));
         Ok(std::thread::scope(|scope| {
             let work = |lanes: &mut [Lane]| -> Vec<Group> {
-                lanes.iter_mut().map(|lane| lane.advance(world, policy, size)).collect()
+                lanes.iter_mut().map(|lane| lane.advance(world, policy, grouping)).collect()
             };
             let threads: Vec<_> = self.lanes.chunks_mut(share).map(|lanes| scope.spawn(move || work(lanes))).collect();
             threads.into_iter().flat_map(|thread| thread.join().expect("rollouts do not panic")).collect()
@@ -305,10 +306,9 @@ impl Trainer {
     /// All members with their advantages.
     fn members(groups: &[Group], noise_floor: f64) -> Vec<Member> {
         let of_group = |(group, tried): (usize, &Group)| {
-            // A policy so narrow that it draws one action only has nothing to compare it with; its
-            // group still counts for divergence and entropy.
-            let advantages =
-                group_relative(&tried.rewards, grpo(noise_floor)).unwrap_or_else(|_| vec![0.0; tried.rewards.len()]);
+            // A group of one action, of a policy that has become so narrow, has nothing to compare it with: its advantage
+            // is zero, and it still counts for divergence and entropy.
+            let advantages = of_distribution(&tried.rewards, &tried.weights, noise_floor);
             advantages.into_iter().enumerate().map(move |(index, advantage)| Member { group, index, advantage })
         };
         groups.iter().enumerate().flat_map(of_group).collect()
@@ -321,12 +321,12 @@ impl Trainer {
         Passes {
             epochs,
             minibatches,
-            learning_rate: learning_rate * (0.1 + 0.9 * left.max(0.0)),
+            learning_rate: learning_rate * (0.02 + 0.98 * left.max(0.0)),
             coefficients: Coefficients {
                 clip,
                 kl,
                 divergence: Divergence::Exact,
-                entropy: entropy * left.max(0.0),
+                entropy: entropy * (2.0 * left - 1.0).max(0.0),
                 log_shift: 0.0,
             },
         }

@@ -204,7 +204,7 @@ fn capped(actions: &ActionSpace, mhz: u32) -> Result<Fixed, ChoiceError> {
 
 impl Choice {
     /// The fixed action meant, on a board.
-    fn fixed_action(&self, actions: &ActionSpace) -> Result<Action, ChoiceError> {
+    pub(crate) fn fixed_action(&self, actions: &ActionSpace) -> Result<Action, ChoiceError> {
         let Self::Fixed { prefill, decode, batch, depth, fan_pwm } = *self else { return Ok(actions.fastest()) };
         let index = |knob, index: u8| {
             let last = actions.last(knob);

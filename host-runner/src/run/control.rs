@@ -37,7 +37,7 @@ impl<G: Governor> Control for Controller<G> {
     }
 
     fn settle(&mut self, measurement: Measurement) -> anyhow::Result<StepRecord> {
-        Ok(Self::settle(self, measurement).expect("a turn is open after a step"))
+        Ok(Self::settle(self, measurement).expect("a turn is open after a step").clone())
     }
 
     fn actions(&self) -> &ActionSpace {

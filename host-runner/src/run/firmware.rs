@@ -54,7 +54,7 @@ impl Control for Firmware<'_> {
     }
 
     fn settle(&mut self, measurement: Measurement) -> anyhow::Result<StepRecord> {
-        let record = self.own.settle(measurement).expect("a turn is open after a step");
+        let record = self.own.settle(measurement).expect("a turn is open after a step").clone();
         Ok(match self.keeper.tell(Half::Settle { measurement, record: Box::new(record.clone()) }) {
             Some(Reply::Settled(record)) => record,
             _ => record,

@@ -76,11 +76,7 @@ impl Board {
 
     /// The emulated Cortex-M4; `None` where it is missing.
     pub fn in_qemu() -> Option<Self> {
-        let firmware = workspace().join("target/thumbv7em-none-eabihf/firmware/controller");
-        if !firmware.is_file() || Command::new("qemu-system-arm").arg("--version").output().is_err() {
-            eprintln!("SKIPPED: needs qemu-system-arm and {}; `./x firmware` has both", firmware.display());
-            return None;
-        }
+        let firmware = emulated_controller()?;
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = Command::new("qemu-system-arm");
         command.args(["-machine", "mps2-an386", "-cpu", "cortex-m4", "-display", "none", "-monitor", "none"]);
@@ -119,6 +115,27 @@ pub fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     receiver
+}
+
+/// The program `controller` for the emulated board, as it is in the sources now; `None` where the
+/// emulator or the compiler's target is missing. An image that lies there from before would speak
+/// another protocol than this host, or decide otherwise.
+fn emulated_controller() -> Option<PathBuf> {
+    const TARGET: &str = "thumbv7em-none-eabihf";
+    let libraries = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).output();
+    let has_target = libraries.is_ok_and(|it| Path::new(String::from_utf8_lossy(&it.stdout).trim()).is_dir());
+    if !has_target || Command::new("qemu-system-arm").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: needs qemu-system-arm and the Rust target {TARGET}; `./x firmware` installs both");
+        return None;
+    }
+    let build =
+        ["build", "--quiet", "--profile", "firmware", "--target", TARGET, "-p", "firmware-sim", "--bin", "controller"];
+    // Incremental builds leave checks in that the optimizer removes from the whole program.
+    let mut cargo = Command::new(env!("CARGO"));
+    let status = cargo.current_dir(workspace()).env_remove("CARGO_INCREMENTAL").args(build).status().unwrap();
+    assert!(status.success(), "cargo {build:?}");
+    let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    Some(folder.join(TARGET).join("firmware/controller"))
 }
 
 /// The program `controller`, as it is in the sources now.

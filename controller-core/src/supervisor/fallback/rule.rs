@@ -68,6 +68,24 @@ impl fmt::Display for FallbackError {
 impl core::error::Error for FallbackError {}
 
 impl FallbackRule {
+    /// The comparison with a static setting as the shipped board profile has it, measured on the simulated board: 0.01 of
+    /// reward worse is still as good, 0.1 counts fully, one false alarm in 1,000 pairs.
+    #[must_use]
+    pub const fn with_setting(setting: Setting) -> Self {
+        Self {
+            setting,
+            block_turns: 6,
+            warm_up_turns: 2,
+            margin: 10_000,
+            scale: 100_000,
+            false_alarm_pairs: 1_000,
+            longest_gap_turns: 500,
+            probation_pairs: 8,
+            first_pause_turns: 500,
+            longest_pause_turns: 20_000,
+        }
+    }
+
     /// Checks that every number lies in its range.
     pub fn check(&self) -> Result<(), FallbackError> {
         let demand = |holds: bool, what| if holds { Ok(()) } else { Err(FallbackError::Range(what)) };

@@ -159,6 +159,7 @@ fn mean_pairs_to_replacement(n: u32, mut draw: impl FnMut(Arm) -> i32) -> f64 {
 /// The promise: on average no false alarm before N pairs, for a governor that is worse by just
 /// the margin, whatever the distribution.
 #[test]
+#[cfg_attr(miri, ignore = "takes hours there")]
 fn false_alarms_are_as_rare_as_promised() {
     let mut rng = Pcg32::new(7);
     let mut coin = |low: i32, high: i32| if rng.below(2) == 0 { low } else { high };

@@ -50,8 +50,8 @@ pub fn run(command: &Command, format: Format) -> anyhow::Result<Outcome> {
         Command::Stress(stress) => stress::run(stress, format),
     };
     match result {
-        Err(stopped) if interrupt::is_wanted() => {
-            note(&format!("energyllm: {stopped}"));
+        Err(error) if interrupt::is_wanted() => {
+            note(&format!("{error:#}"));
             Ok(Outcome::Interrupted)
         }
         result => result,

@@ -1,5 +1,6 @@
 //! One job: read and check everything, then run each governor over the same requests.
 
+use super::super::commissioned::with_fallback;
 use super::super::output::note;
 use super::present::{progress_bar, show_progress};
 use super::real::RealBoard;
@@ -30,7 +31,6 @@ use crate::run::summary::{Collector, DecisionCost, Summary};
 use crate::run::{Course, TurnRecord, serve};
 use anyhow::Context as _;
 use controller_core::control::{Controller, RewardRule};
-use controller_core::policy::schema_hash;
 use controller_core::protocol::Configuration;
 use controller_core::reward::service::Service as ServiceReward;
 use controller_core::supervisor::{FallbackRule, Limits};
@@ -113,6 +113,10 @@ impl<'a> Job<'a> {
             (Some(profile), _) => profile,
             (None, Some(real)) => real.profile()?,
             (None, None) => unreachable!("a run is simulated or real"),
+        };
+        let profile = match &options.fallback {
+            Some(path) => with_fallback(profile, path)?,
+            None => profile,
         };
         let full = profile.actions.depth.last().copied().unwrap_or(1);
         let quality = if model.require_exits().is_ok() {
@@ -239,7 +243,7 @@ impl<'a> Job<'a> {
         let fallback = self.fallback(choice);
         let governor = choice.build(&actions, &options.policy, &self.image)?;
         let schema = match &governor {
-            AnyGovernor::Learned(learned) => Some(schema_hash(learned.policy().image().header())),
+            AnyGovernor::Learned(learned) => Some(learned.network().outline().schema()),
             _ => None,
         };
         let own = Controller::new(governor, actions.clone(), limits, reward.clone())?;

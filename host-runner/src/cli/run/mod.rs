@@ -128,6 +128,10 @@ pub struct Arguments {
     /// nats, or `off`. Texts may change; the share of right answers says how much.
     #[arg(long, value_name = "NATS", default_value = "off", value_parser = GateChoice::from_str, allow_negative_numbers = true)]
     gate: GateChoice,
+    /// The static setting that `learned` must not do worse than: what `search live` found (its .json). Default: the board
+    /// profile's.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_fallback")]
+    fallback: Option<PathBuf>,
     /// Let `learned` alone decide, even while it does worse than the board profile's static setting.
     #[arg(long)]
     no_fallback: bool,

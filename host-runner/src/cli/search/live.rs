@@ -1,5 +1,6 @@
 //! `energyllm search live`: commission a board.
 
+use super::super::commissioned::Commissioned;
 use super::super::output::{Object, note, print};
 use super::super::world::WorldArguments;
 use super::super::{Format, Outcome};
@@ -31,7 +32,9 @@ use std::time::Instant;
 #[command(after_help = "\
 Examples:
   energyllm search live                            the simulated board of the shipped profile
-  energyllm search live --board-seed 3 --json      a simulated board that no profile describes")]
+  energyllm search live --board-seed 3 --json      a simulated board that no profile describes
+  energyllm run --fallback out/commissioned.json   the policy is never worse than what was found
+  energyllm train online --from out/commissioned.json   training starts from it and stays near it")]
 pub struct Arguments {
     #[command(flatten)]
     world: WorldArguments,
@@ -132,7 +135,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         ));
     })
     .context("the board cannot be commissioned")?;
-    let result = Commissioned::of(&found, &settings, &choices, &actions, &plant, options);
+    let result = Judged::of(&found, &settings, &choices, &actions, &plant, options);
     let mut file = serde_json::to_string_pretty(&result.handed_over(&found, options))?;
     file.push('\n');
     AtomicFile::write(&options.out, file.as_bytes())?;
@@ -155,13 +158,13 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
 const ANOTHER_BOARD: f64 = 5.0;
 
 /// The found setting, and what only the simulator knows: how far it is from the best.
-struct Commissioned {
+struct Judged {
     setting: String,
     above_best: f64,
     best: Arm,
 }
 
-impl Commissioned {
+impl Judged {
     fn of(
         found: &Found,
         settings: &[Arm],
@@ -189,22 +192,22 @@ impl Commissioned {
         }
     }
 
-    /// What later commands start from: the static fallback and the reference of a training.
-    fn handed_over(&self, found: &Found, options: &Arguments) -> serde_json::Value {
-        json!({
-            "governor": self.setting,
-            "simulated": true,
-            "requests_per_s": options.lambda,
-            "evaluations": found.evaluations,
-            "energy_saved_share": found.energy_saved.mean,
-            "energy_saved_half_width_share": found.energy_saved.half_width,
-            "cost_saved_share": found.cost_saved.mean,
-            "cost_saved_half_width_share": found.cost_saved.half_width,
-        })
+    /// What later commands start from: the static fallback of a run and the reference of a training.
+    fn handed_over(&self, found: &Found, options: &Arguments) -> Commissioned {
+        Commissioned {
+            governor: self.setting.clone(),
+            simulated: true,
+            requests_per_s: options.lambda,
+            evaluations: found.evaluations,
+            energy_saved_share: found.energy_saved.mean,
+            energy_saved_half_width_share: found.energy_saved.half_width,
+            cost_saved_share: found.cost_saved.mean,
+            cost_saved_half_width_share: found.cost_saved.half_width,
+        }
     }
 }
 
-fn object(found: &Found, result: &Commissioned, trials: &Trials, settings: &[Arm], options: &Arguments) -> Object {
+fn object(found: &Found, result: &Judged, trials: &Trials, settings: &[Arm], options: &Arguments) -> Object {
     let mut object = Object::new("search live", Some(options.seed), true);
     object.figure("evaluations", found.evaluations);
     object.figure("batches", trials.batches());
@@ -230,7 +233,7 @@ fn object(found: &Found, result: &Commissioned, trials: &Trials, settings: &[Arm
     object
 }
 
-fn describe(found: &Found, result: &Commissioned, trials: &Trials, options: &Arguments) -> String {
+fn describe(found: &Found, result: &Judged, trials: &Trials, options: &Arguments) -> String {
     let percent = |share: f64| share * 100.0;
     format!(
         "simulated board, {} requests/s: {} after {} evaluations\n\

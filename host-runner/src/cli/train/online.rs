@@ -1,5 +1,6 @@
 //! `energyllm train online`: on one living board, which nobody resets.
 
+use super::super::commissioned::{Commissioned, prefer};
 use super::super::interrupt;
 use super::super::output::{Object, note, print};
 use super::super::world::WorldArguments;
@@ -61,7 +62,8 @@ pub struct Arguments {
     /// Quality of the answers per depth, written by the model's maker.
     #[arg(long, value_name = "FILE", default_value = "models/tiny-llama/depths.json")]
     depths: PathBuf,
-    /// Start from this policy: a checkpoint, an image, or a .pth of the prototype. Default: a random one.
+    /// Start from this policy: a checkpoint, an image, or a .pth of the prototype; or from one that prefers the setting that
+    /// `search live` found (its .json). Default: a random one.
     #[arg(long, value_name = "POLICY")]
     from: Option<PathBuf>,
     /// Replay: a grid logged with a working fan; give it again for more.
@@ -160,7 +162,8 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     AtomicFile::check(&options.out)?;
     let world = WorldArguments { board: options.profile.clone(), depths: options.depths.clone(), horizon: 240.0 };
     let world = world.world()?;
-    let from = options.from.as_deref().map(read_policy).transpose()?;
+    let start = |path: &Path| read_policy(path, &world.profile.actions, options.seed);
+    let from = options.from.as_deref().map(start).transpose()?;
     let reward = options.reward.map_or_else(|| default_reward(options, from.as_ref()), Ok)?;
     let plan = Plan {
         seed: options.seed,
@@ -222,8 +225,9 @@ fn check(options: &Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// A checkpoint, an image, or a checkpoint of the prototype.
-pub fn read_policy(path: &Path) -> anyhow::Result<Checkpoint> {
+/// A checkpoint, an image, a checkpoint of the prototype, or a fresh policy that prefers a commissioned setting of a board
+/// with these knobs.
+pub fn read_policy(path: &Path, actions: &ActionSpace, seed: u64) -> anyhow::Result<Checkpoint> {
     let bytes = input_file::read(path).with_context(|| format!("cannot read the policy {}", path.display()))?;
     if bytes.starts_with(&torch::MAGIC) {
         let prototype = Prototype::read(path).with_context(|| format!("cannot import {}", path.display()))?;
@@ -231,6 +235,13 @@ pub fn read_policy(path: &Path) -> anyhow::Result<Checkpoint> {
     }
     if bytes.starts_with(&MAGIC) {
         return thaw(&bytes).with_context(|| format!("cannot read the policy {}", path.display()));
+    }
+    if bytes.starts_with(b"{") {
+        let unusable = || format!("cannot start from {}", path.display());
+        let action = Commissioned::parse(&bytes).and_then(|found| found.action(actions)).with_context(unusable)?;
+        let mut policy = random(actions, seed);
+        prefer(&mut policy, action);
+        return Ok(policy);
     }
     Ok(Checkpoint::read(path)?)
 }
@@ -265,6 +276,7 @@ fn simulated(
         answer_tokens: if published { PUBLISHED_ANSWER } else { ANSWER },
         ambient_c: options.ambient,
         start_c: options.start.unwrap_or(options.ambient + 20.0),
+        response_limit: world.reward.response_limit,
         seed: options.seed,
     };
     let limits = for_trials(world.limits);

@@ -8,6 +8,8 @@ use super::losses::{COLUMNS, Row, draw};
 use super::{Files, within};
 use crate::atomic_file::AtomicFile;
 use crate::grpo::checkpoint::Checkpoint;
+use crate::grpo::heads::is_joint;
+use crate::grpo::rollout::Grouping;
 use crate::grpo::trainer::{Plan, Progress, Trainer};
 use crate::report::csv_log::CsvLog;
 use crate::report::manifest::Manifest;
@@ -41,10 +43,10 @@ pub struct Arguments {
     /// Contexts side by side.
     #[arg(long, default_value_t = Plan::default().contexts)]
     contexts: usize,
-    /// Actions tried per context.
-    #[arg(long, default_value_t = Plan::default().group)]
-    group: usize,
-    /// Learning rate at the start; it falls linearly to a tenth.
+    /// Try so many actions drawn from the policy per context, instead of one knob over its likely values.
+    #[arg(long, value_name = "ACTIONS")]
+    group: Option<usize>,
+    /// Learning rate at the start; it falls linearly to a fiftieth.
     #[arg(long, value_name = "RATE", default_value_t = Plan::default().learning_rate)]
     learning_rate: f64,
     /// Threads for rollouts; they do not change the result.
@@ -60,7 +62,7 @@ pub struct Arguments {
 
 pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     within("--contexts", options.contexts, 1, 4096)?;
-    within("--group", options.group, 2, 256)?;
+    within("--group", options.group.unwrap_or(2), 2, 256)?;
     within("--threads", options.threads, 1, 256)?;
     anyhow::ensure!(
         options.learning_rate > 0.0 && options.learning_rate <= 1.0,
@@ -74,7 +76,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         iterations: options.iterations,
         quantized: options.quantized.min(options.iterations),
         contexts: options.contexts,
-        group: options.group,
+        grouping: options.group.map_or(Grouping::Knob, Grouping::Drawn),
         learning_rate: options.learning_rate,
         threads: options.threads,
         ..Plan::default()
@@ -92,6 +94,13 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
                 "{} was trained for other knobs than {} has; give the board it was trained for",
                 path.display(),
                 options.world.board.display()
+            );
+            let logits = policy.network.layers.last().map_or(0, |layer| layer.biases.len());
+            anyhow::ensure!(
+                options.group.is_some() || is_joint(logits, &policy.content.actions) == Some(false),
+                "{} has one distribution over all actions and no knobs to vary one by one; say how many actions to draw, \
+                 for instance --group 16",
+                path.display()
             );
             Trainer::from_policy(world, plan, policy)
         }

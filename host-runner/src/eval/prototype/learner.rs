@@ -91,7 +91,8 @@ impl TemperaturePolicy {
         let actions = heads.sample_group(size, &mut self.draws);
         let log_probabilities = actions.iter().map(|action| heads.log_probability(*action)).collect();
         self.evaluations += actions.len() as u64;
-        Group { observation, actions, log_probabilities, rewards: Vec::new(), violations: 0 }
+        let weights = vec![1.0 / actions.len() as f64; actions.len()];
+        Group { observation, actions, weights, log_probabilities, rewards: Vec::new(), violations: 0 }
     }
 
     /// Learns from groups with their rewards, with its policy before as the reference.

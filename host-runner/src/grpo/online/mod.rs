@@ -397,7 +397,8 @@ impl OnlineTrainer {
         // In units of members, each of which had as many turns.
         let violations = violations.div_ceil(2 * self.state.plan.turns.max(1) as usize);
         let rewards = judged.rewards.clone();
-        self.state.pending.push(Group { observation, actions, log_probabilities, rewards, violations });
+        let weights = vec![1.0 / actions.len() as f64; actions.len()];
+        self.state.pending.push(Group { observation, actions, weights, log_probabilities, rewards, violations });
 
         let greedy_reward = self.play(fan_working, &mut turns)?;
         self.state.episode += 1;

@@ -110,7 +110,7 @@ fn ctrl_c_leaves_nothing_in_the_temporary_folder() {
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(output.status.code(), Some(130), "{said}");
     assert!(output.stdout.is_empty() && said.contains("stopped before the end"), "{said}");
     assert_eq!(files(), 0);
 }

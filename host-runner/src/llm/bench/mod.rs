@@ -57,7 +57,7 @@ pub struct DepthCost {
     pub ideal: f64,
     /// Our engine at full depth over llama.cpp with the whole model.
     pub full_to_native: Quartiles,
-    /// Joules of the processor packages per token decoded at this depth, whatever else the machine does included; none
+    /// Joules of the processor per token decoded at this depth, whatever else the machine does included; none
     /// where they cannot be read.
     pub joules_per_token: Option<f64>,
     /// Our prefill of 32 tokens at this depth over llama.cpp's with the truncated copy.

@@ -5,7 +5,9 @@
 //! | [`grid`] | a grid search as settings and what they cost |
 //! | [`entropy`] | synthetic depth and entropy for a grid that has none |
 //! | [`convert`] | prompts out of published data sets |
+//! | [`foreign`] | decoders of others, which may panic |
 
 pub mod convert;
 pub mod entropy;
+pub mod foreign;
 pub mod grid;

@@ -137,7 +137,10 @@ fn rows_are_measured_and_the_board_is_given_back() {
     for (row, khz) in rows.iter().zip(["306000", "1300500"]) {
         let number = |name: &str| row[name].parse::<f64>().unwrap();
         assert_eq!((row["decode_khz"].as_str(), row["prefill_khz"].as_str()), (khz, "918000"));
-        assert_eq!((row["simulated"].as_str(), row["as_set"].as_str(), row["fan_energy"].as_str()), ("False", "True", ""));
+        assert_eq!(
+            (row["simulated"].as_str(), row["as_set"].as_str(), row["fan_energy"].as_str()),
+            ("False", "True", "")
+        );
         assert_eq!((number("num_prompt_tokens"), number("num_decode_tokens"), number("depth")), (10.0, 24.0, 16.0));
         // The rails of this board draw 9.6 W + 2.4 W + 4 W, all the time.
         assert!((number("energy") / number("latency") - 16.0).abs() < 1e-6, "{row:?}");
@@ -227,7 +230,9 @@ fn interrupted_it_gives_back_and_writes_no_half_row() {
     let bench = Bench::new();
     let arguments = ["--decode", "0-10", "--apply"];
     let mut child = bench.sweep(&arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for(&mut child, "its first row", || std::fs::read_to_string(bench.csv()).is_ok_and(|text| text.lines().count() >= 2));
+    wait_for(&mut child, "its first row", || {
+        std::fs::read_to_string(bench.csv()).is_ok_and(|text| text.lines().count() >= 2)
+    });
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && said(&output).contains("interrupted"), "{}", said(&output));
@@ -265,7 +270,8 @@ fn a_policy_learns_on_the_board_and_gives_it_back() {
 fn a_training_that_is_killed_leaves_a_checkpoint_and_a_board_to_restore() {
     let bench = Bench::new();
     let mut child = bench.train(&["--apply"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let turns = || std::fs::read_to_string(bench.checkpoint().with_extension("episodes.csv")).map_or(0, |t| t.lines().count());
+    let turns =
+        || std::fs::read_to_string(bench.checkpoint().with_extension("episodes.csv")).map_or(0, |t| t.lines().count());
     wait_for(&mut child, "its first episode", || turns() > 5);
     for guardian in children_of(child.id()) {
         kill(guardian);

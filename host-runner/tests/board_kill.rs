@@ -267,30 +267,6 @@ fn a_fan_that_is_held_off() {
     }
 }
 
-/// A driver that hangs, reading and writing: the fan's file is a pipe that nobody else opens. The clocks are given back all the
-/// same, and the fan when its driver is back.
-#[test]
-fn a_driver_that_hangs_does_not_keep_the_clocks() {
-    let bench = Bench::new();
-    let mut child = bench.run().stderr(Stdio::piped()).spawn().unwrap();
-    bench.wait_until_changed(&mut child);
-    let pwm = bench.root().join(synthetic::FAN.trim_start_matches('/')).join("hwmon2/pwm1");
-    std::fs::remove_file(&pwm).unwrap();
-    assert!(Command::new("mkfifo").arg(&pwm).status().unwrap().success());
-    std::thread::sleep(Duration::from_millis(1500));
-    send("-TERM", child.id());
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{said}");
-    assert!(said.contains("not given back") && said.contains("does not answer"), "{said}");
-    assert_eq!(bench.min_freq(), b"306000000\n", "{said}");
-    assert!(bench.state().join("baseline.json").exists(), "kept for another try");
-    std::fs::remove_file(&pwm).unwrap();
-    std::fs::write(&pwm, "128\n").unwrap();
-    assert!(bench.restore().success());
-    assert!(bench.is_as_before());
-}
-
 /// The policy panics in the middle of a run. The child is this test program itself.
 #[test]
 fn a_policy_that_panics() {

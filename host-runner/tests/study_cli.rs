@@ -167,8 +167,19 @@ fn eval_fan_off_writes_two_files_a_governor() {
     let folder = Folder::new();
     let out = folder.at("fan-off");
     let object = object(&[
-        "eval", "--suite", "fan-off", "--governor", "learned", "--bare", "max", "--requests", "12", "--fan-off-at",
-        "4", "--out", &out,
+        "eval",
+        "--suite",
+        "fan-off",
+        "--governor",
+        "learned",
+        "--bare",
+        "max",
+        "--requests",
+        "12",
+        "--fan-off-at",
+        "4",
+        "--out",
+        &out,
     ]);
     assert_eq!((&object["simulated"], object["rows"].as_array().map(Vec::len)), (&true.into(), Some(2)));
     let files = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());

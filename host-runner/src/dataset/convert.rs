@@ -3,7 +3,7 @@
 //! Understood are a folder of `save_to_disk` (a data set, or several splits of one) with its Arrow files, single Arrow
 //! files in both IPC formats, Parquet (plain, Snappy or gzip), JSON lines and text with one prompt a line.
 
-use super::foreign;
+use super::{arrow_lengths, foreign};
 use crate::input_file;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
@@ -104,7 +104,7 @@ pub enum ConvertError {
         source: parquet::errors::ParquetError,
     },
     /// The decoder stumbled over it.
-    #[error("{0} is damaged; fetch or write it again")]
+    #[error("{0} is damaged, or not what its name says; fetch or write it again")]
     Damaged(PathBuf),
     /// A line is no JSON object.
     #[error("{path}, line {line}: {cause}")]
@@ -242,6 +242,10 @@ fn arrow(path: &Path, taking: &mut Taking) -> Result<(), ConvertError> {
     let open = || File::open(path).map(BufReader::new).map_err(read);
     let mut start = [0; 6];
     let with_footer = std::io::Read::read_exact(&mut open()?, &mut start).is_ok() && start == *b"ARROW1";
+    let lengths = if with_footer { arrow_lengths::of_footer } else { arrow_lengths::of_stream };
+    if !lengths(&mut open()?).map_err(read)? {
+        return Err(ConvertError::Damaged(path.into()));
+    }
     if with_footer {
         for batch in arrow_ipc::reader::FileReader::try_new(open()?, None).map_err(broken)? {
             take_batch(path, &batch.map_err(broken)?, taking)?;

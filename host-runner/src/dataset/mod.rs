@@ -4,9 +4,10 @@
 //! |---|---|
 //! | [`grid`] | a grid search as settings and what they cost |
 //! | [`entropy`] | synthetic depth and entropy for a grid that has none |
-//! | [`convert`] | prompts out of published data sets |
+//! | [`convert`] | prompts out of published data sets, Arrow only where its lengths are the file's |
 //! | [`foreign`] | decoders of others, which may panic |
 
+mod arrow_lengths;
 pub mod convert;
 pub mod entropy;
 pub mod foreign;

@@ -22,7 +22,13 @@ impl Request {
     /// A request for the most probable answer to `prompt`, which is rendered already (see [`super::prompt`]).
     #[must_use]
     pub fn greedy(prompt: impl Into<String>, max_new_tokens: u32) -> Self {
-        Self { prompt: Prompt::Text(prompt.into()), max_new_tokens, sampling: Sampling::Greedy, stop: Vec::new(), full_length: false }
+        Self {
+            prompt: Prompt::Text(prompt.into()),
+            max_new_tokens,
+            sampling: Sampling::Greedy,
+            stop: Vec::new(),
+            full_length: false,
+        }
     }
 }
 

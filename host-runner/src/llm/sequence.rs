@@ -149,7 +149,13 @@ mod tests {
     /// Lets a sequence choose the bytes of `text`, until it stops.
     fn answer(model: &Model, text: &[u8], stop: &[&str], max_new_tokens: u32) -> Sequence {
         let stop = stop.iter().map(|&text| text.to_owned()).collect();
-        let request = Request { prompt: Prompt::Tokens(vec![1]), max_new_tokens, sampling: Sampling::Greedy, stop, full_length: false };
+        let request = Request {
+            prompt: Prompt::Tokens(vec![1]),
+            max_new_tokens,
+            sampling: Sampling::Greedy,
+            stop,
+            full_length: false,
+        };
         let mut sequence = Sequence::new(0, &request, vec![1]);
         for byte in text {
             let mut logits = vec![0.0; 259];

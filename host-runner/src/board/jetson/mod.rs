@@ -9,8 +9,8 @@ mod watch;
 
 pub use watch::Watch;
 
-use super::actuator::incidents::Incidents;
 use super::actuator::clock::Pinned;
+use super::actuator::incidents::Incidents;
 use super::actuator::{Actuator, ActuatorError, Outcome, Wish};
 use super::pins::line::Line;
 use super::pins::strobe::{FanRelay, Strobe};
@@ -137,7 +137,8 @@ impl<'a> Jetson<'a> {
     /// ended since the last bill ([`Board::measure`]).
     #[must_use]
     pub fn phases(&self) -> Option<Phases> {
-        let Turn { prefill: Some(prefill), decode: Some(decode), switched: Some(switched), end: Some(end), .. } = self.turn
+        let Turn { prefill: Some(prefill), decode: Some(decode), switched: Some(switched), end: Some(end), .. } =
+            self.turn
         else {
             return None;
         };
@@ -165,7 +166,8 @@ impl<'a> Jetson<'a> {
             // A pin that cannot be set is not worth a run.
             let _ = relay.follow(fan_floor, known);
         }
-        self.turn.unset |= !matches!(&outcome, Ok(Outcome::Clock(Pinned::Already | Pinned::Written) | Outcome::NoClock));
+        self.turn.unset |=
+            !matches!(&outcome, Ok(Outcome::Clock(Pinned::Already | Pinned::Written) | Outcome::NoClock));
         match outcome {
             // What the signal handler has given back, nobody sets any more.
             Err(_) | Ok(Outcome::Failed(_)) if self.stop.load(Ordering::Relaxed) => Ok(()),

@@ -241,7 +241,12 @@ struct Knobs {
 impl Knobs {
     fn of_profile(profile: &BoardProfile) -> anyhow::Result<Self> {
         let clocks = profile.plant.gpu_clock_khz.len();
-        Ok(Self { clocks, usual_clocks: (0..clocks).collect(), usual_batches: batches(profile), layers: profile.plant.layers })
+        Ok(Self {
+            clocks,
+            usual_clocks: (0..clocks).collect(),
+            usual_batches: batches(profile),
+            layers: profile.plant.layers,
+        })
     }
 }
 

@@ -85,9 +85,13 @@ pub fn run(options: &super::Arguments, format: Format) -> anyhow::Result<Outcome
     };
     let plan = plan(options, &knobs, &real.profile, &printable(&board.name()), Some(about))?;
     let allowed = header.allowed_hz.1 / 1000;
-    if let Some(index) = plan.grid.prefill.iter().chain(&plan.grid.decode).find(|index| {
-        clocks_khz.get(**index).is_some_and(|khz| u64::from(*khz) > allowed)
-    }) {
+    if let Some(index) = plan
+        .grid
+        .prefill
+        .iter()
+        .chain(&plan.grid.decode)
+        .find(|index| clocks_khz.get(**index).is_some_and(|khz| u64::from(*khz) > allowed))
+    {
         anyhow::bail!(
             "the clock {index} is above the {} MHz that the power mode allows; sweep lower ones, or set another mode",
             allowed / 1000

@@ -52,8 +52,8 @@ impl<'a> EqualRequests<'a> {
         let mut random = Pcg32::new(seed);
         // A vocabulary of nothing but end tokens does not exist; the bound keeps the search finite all the same.
         let mut token = || {
-            let drawn = std::iter::repeat_with(|| random.below(model.n_vocab()).cast_signed()).take(1000);
-            drawn.filter(|token| !model.ends_text(*token)).next().unwrap_or(0)
+            let mut drawn = std::iter::repeat_with(|| random.below(model.n_vocab()).cast_signed()).take(1000);
+            drawn.find(|token| !model.ends_text(*token)).unwrap_or(0)
         };
         let request = |_| Request {
             prompt: Prompt::Tokens((0..prompt_tokens).map(|_| token()).collect()),

@@ -16,6 +16,7 @@ const JETSON: &str = "jetson";
 pub const DEFAULT_PROFILE: &str = "models/boards/agx-orin-hf.toml";
 
 /// `--board`: a profile, by its file or as `sim`, or the word `jetson`; a file of that name is `./jetson`.
+#[expect(clippy::unnecessary_wraps, reason = "clap asks for a result")]
 pub fn board_or_profile(text: &str) -> Result<PathBuf, Infallible> {
     Ok(if text == "sim" { DEFAULT_PROFILE } else { text }.into())
 }

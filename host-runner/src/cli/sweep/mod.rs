@@ -123,7 +123,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         "--apply and --allow-nvpmodel are for a real board, and this one is simulated; add --board jetson"
     );
     let profile = BoardProfile::read(&options.board)?;
-    let plan = plan(options, &Knobs::of_profile(&profile)?, &options.board, profile.plant.name.as_ref(), None)?;
+    let plan = plan(options, &Knobs::of_profile(&profile), &options.board, profile.plant.name.as_ref(), None)?;
     let world = World {
         ambient_c: options.ambient.unwrap_or(USUAL_AIR_C),
         seed: plan.seed,
@@ -239,14 +239,14 @@ struct Knobs {
 }
 
 impl Knobs {
-    fn of_profile(profile: &BoardProfile) -> anyhow::Result<Self> {
+    fn of_profile(profile: &BoardProfile) -> Self {
         let clocks = profile.plant.gpu_clock_khz.len();
-        Ok(Self {
+        Self {
             clocks,
             usual_clocks: (0..clocks).collect(),
             usual_batches: batches(profile),
             layers: profile.plant.layers,
-        })
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Prompts of data sets that another program wrote (`fixtures/datasets/make.py`, synthetic).
 
+use controller_core::rng::Pcg32;
 use host_runner::dataset::convert::{ConvertError, Prompt, Wanted, convert};
 use std::path::{Path, PathBuf};
 
@@ -48,7 +49,7 @@ fn bad_input_is_named() {
     assert!(matches!(take(Path::new("/nowhere")), Err(ConvertError::Read { .. })));
     assert!(matches!(take(folder.path()), Err(ConvertError::NotSaved(_))));
     assert!(matches!(take(&written("a.xyz", b"")), Err(ConvertError::Kind(_))));
-    assert!(matches!(take(&written("a.arrow", b"no arrow at all")), Err(ConvertError::Arrow { .. })));
+    assert!(matches!(take(&written("a.arrow", b"no arrow at all")), Err(ConvertError::Damaged(_))));
     assert!(matches!(take(&written("a.parquet", b"no parquet")), Err(ConvertError::Parquet { .. })));
     assert!(matches!(
         take(&written("a.jsonl", b"{\"prompt\": \"x\"}\n[1]\n")),
@@ -82,6 +83,60 @@ fn a_cut_off_file_is_an_error_and_not_a_short_data_set() {
             }
         }
     }
+}
+
+const FORMATS: [&str; 5] =
+    ["saved/data-00000-of-00001.arrow", "footer.arrow", "none.parquet", "snappy.parquet", "gzip.parquet"];
+
+/// Any damage gives prompts or an error, and never ends the process. Each format has a process of its own, since an
+/// allocation that is too large ends one. `ENERGYLLM_DAMAGED_DATASETS=100000` tries more than a test run has time for.
+#[test]
+fn damaged_files_are_errors() {
+    for name in FORMATS {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "child_that_reads_damaged_files", "--ignored", "--nocapture"]).env("DATASET", name);
+        let output = child.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {}, {said}", output.status);
+        assert!(!said.contains("panicked"), "{name}: {said}");
+    }
+}
+
+#[test]
+#[ignore = "started by damaged_files_are_errors"]
+fn child_that_reads_damaged_files() {
+    let name = std::env::var("DATASET").expect("DATASET names a fixture");
+    let cases: u32 = std::env::var("ENERGYLLM_DAMAGED_DATASETS").ok().and_then(|n| n.parse().ok()).unwrap_or(600);
+    let whole = std::fs::read(fixture(&name)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(Path::new(&name).file_name().unwrap());
+    let mut random = Pcg32::new(20_261_123);
+    let (mut read, mut refused) = (0, 0);
+    for _ in 0..cases {
+        let mut bytes = whole.clone();
+        for _ in 0..1 + random.below(3) {
+            let place = random.below(u32::try_from(bytes.len()).unwrap()) as usize;
+            match random.below(4) {
+                0 => bytes[place] ^= 1 << random.below(8),
+                1 => bytes[place] = 0xff,
+                2 => bytes[place] = 0,
+                // A length or an offset that is far too large.
+                _ => bytes.iter_mut().skip(place).take(4).for_each(|byte| *byte = 0x7f),
+            }
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        let start = std::time::Instant::now();
+        match convert(&path, &Wanted::default()) {
+            Ok(_) => read += 1,
+            Err(error) => {
+                refused += 1;
+                assert!(!error.to_string().is_empty());
+            }
+        }
+        assert!(start.elapsed().as_secs() < 60, "a damaged file hangs");
+    }
+    println!("{name}: {read} read, {refused} refused");
+    assert!(read > 0 && refused > 0, "the damage is too little or too much: {read} read, {refused} refused");
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn watched<'model>(model: &'model Model, options: &EngineOptions) -> (Engine<'mo
 
 fn request(prompt_tokens: i32, max_new_tokens: u32, salt: i32) -> Request {
     let prompt = Prompt::Tokens((0..prompt_tokens).map(|i| 3 + (i * 37 + salt * 101) % 256).collect());
-    Request { prompt, max_new_tokens, sampling: Sampling::Greedy, stop: vec![] }
+    Request { prompt, max_new_tokens, sampling: Sampling::Greedy, stop: vec![], full_length: false }
 }
 
 /// Eight prompts, one longer than a prefill step, three of equal length, and answers that end in no particular order.

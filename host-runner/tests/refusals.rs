@@ -228,6 +228,7 @@ fn requests_that_cannot_run() {
         max_new_tokens,
         sampling: Sampling::Greedy,
         stop: vec![],
+        full_length: false,
     };
     let good = || tokens(vec![1, 2, 3], 4);
     let mut refused = |requests: Vec<Request>, depth| engine.prefill(&requests, depth).map(|_| ());

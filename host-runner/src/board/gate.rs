@@ -4,7 +4,8 @@
 use super::tree::{FileTree, TreeError};
 use rustix::io::Errno;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Whether writes go through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,17 +35,37 @@ pub enum GateError {
     Tree(#[from] TreeError),
 }
 
+/// How the door was found when it was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// It let nothing through, or was closed already: there is nothing to give back.
+    Before,
+    /// It was open, and whoever was on the way through has come out.
+    Now,
+    /// It was open, and somebody is still on the way through: a driver hangs, and what was written may happen later.
+    NotQuite,
+}
+
 /// A tree and the door to it. Reads are free.
 pub struct Gate {
     tree: Arc<dyn FileTree>,
-    door: Mutex<Door>,
+    hall: Mutex<Hall>,
+    /// Somebody has come out.
+    out: Condvar,
+}
+
+struct Hall {
+    door: Door,
+    /// On their way through.
+    inside: u32,
 }
 
 impl Gate {
     /// A door that lets writes through, or with `apply` false only looks at them.
     #[must_use]
     pub fn new(tree: Arc<dyn FileTree>, apply: bool) -> Self {
-        Self { tree, door: Mutex::new(if apply { Door::Open } else { Door::DryRun }) }
+        let door = if apply { Door::Open } else { Door::DryRun };
+        Self { tree, hall: Mutex::new(Hall { door, inside: 0 }), out: Condvar::new() }
     }
 
     /// The tree behind the door.
@@ -53,7 +74,13 @@ impl Gate {
         self.tree.as_ref()
     }
 
-    /// Writes a file, as long as the door is open. It cannot be closed meanwhile.
+    /// The same, shared.
+    #[must_use]
+    pub const fn shared_tree(&self) -> &Arc<dyn FileTree> {
+        &self.tree
+    }
+
+    /// Writes a file, as long as the door is open.
     pub fn write(&self, path: &Path, text: &str) -> Result<Passed, GateError> {
         match self.pass(|tree| tree.write(path, text))? {
             Some(outcome) => outcome.map(|()| Passed::Written).map_err(GateError::Tree),
@@ -61,27 +88,48 @@ impl Gate {
         }
     }
 
-    /// Does something to the board, as long as the door is open; nothing in a dry run. The door cannot be
-    /// closed meanwhile.
+    /// Does something to the board, as long as the door is open; nothing in a dry run.
     pub fn pass<R>(&self, act: impl FnOnce(&dyn FileTree) -> R) -> Result<Option<R>, GateError> {
-        let door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
-        match *door {
-            Door::Closed => Err(GateError::Closed),
-            Door::DryRun => Ok(None),
-            Door::Open => Ok(Some(act(self.tree.as_ref()))),
+        let mut hall = self.hall();
+        match hall.door {
+            Door::Closed => return Err(GateError::Closed),
+            Door::DryRun => return Ok(None),
+            Door::Open => hall.inside += 1,
         }
+        drop(hall);
+        let _out = ComesOut(self);
+        Ok(Some(act(self.tree.as_ref())))
     }
 
     /// Writes go through.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        *self.door.lock().unwrap_or_else(PoisonError::into_inner) == Door::Open
+        self.hall().door == Door::Open
     }
 
-    /// Closes the door for good; true when it was open, so that the board has to be given back.
-    pub fn close(&self) -> bool {
-        let mut door = self.door.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *door, Door::Closed) == Door::Open
+    /// Closes the door for good, and waits for `patience` for those who are on their way through.
+    pub fn close(&self, patience: Duration) -> Closed {
+        let mut hall = self.hall();
+        if std::mem::replace(&mut hall.door, Door::Closed) != Door::Open {
+            return Closed::Before;
+        }
+        let waited = self.out.wait_timeout_while(hall, patience, |hall| hall.inside > 0);
+        let (hall, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if hall.inside == 0 { Closed::Now } else { Closed::NotQuite }
+    }
+
+    fn hall(&self) -> MutexGuard<'_, Hall> {
+        self.hall.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts somebody out, whatever happens inside.
+struct ComesOut<'a>(&'a Gate);
+
+impl Drop for ComesOut<'_> {
+    fn drop(&mut self) {
+        self.0.hall().inside -= 1;
+        self.0.out.notify_all();
     }
 }
 
@@ -95,6 +143,6 @@ pub fn is_passing(error: TreeError) -> bool {
 
 impl std::fmt::Debug for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gate").field("door", &self.door).finish_non_exhaustive()
+        f.debug_struct("Gate").field("door", &self.hall().door).finish_non_exhaustive()
     }
 }

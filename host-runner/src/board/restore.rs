@@ -1,6 +1,6 @@
 //! Gives a board back as it was found.
 //!
-//! Every knob is tried, whatever happened to the one before. What was read is written back byte for
+//! Every knob is tried, whatever happened to the one before: also when its driver has not answered. What was read is written back byte for
 //! byte. Two exceptions, both towards the safe side: a GPU range that was read while the board
 //! throttled ([`snapshot`](super::snapshot)), and a fan that stood still: it is left still only when
 //! the vendor's service takes care of it, or when the board is cold.
@@ -14,13 +14,18 @@ use super::gate::is_passing;
 use super::moved;
 use super::power_mode::GpuLimits;
 use super::services::{FAN_SERVICE, Services};
-use super::tree::{FileTree, TreeError};
+use super::tree::{FileTree, PatientTree, TreeError};
 use controller_core::units::MilliCelsius;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A fan may stand still below this. The vendor's own tables let it, below 35 to 50 °C.
 const COLD: MilliCelsius = MilliCelsius::from_degrees(45);
+
+/// Longest wait for one file. Drivers answer within 0.1 s (docs/jetson.md); one that hangs must not keep the others from their
+/// place.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often a write is tried that fails for a passing reason, and the pause between two tries.
 const TRIES: u32 = 10;
@@ -48,13 +53,13 @@ impl Restored {
 /// Gives back what is kept in a state folder and forgets it; `None` when nothing is kept. The caller
 /// holds the [`Lock`](super::lock::Lock). What fails stays kept, for another try.
 pub fn give_back_kept(
-    tree: &dyn FileTree,
+    tree: &Arc<dyn FileTree>,
     services: &dyn Services,
     state: &Path,
 ) -> Result<Option<Restored>, BaselineError> {
     let Some(baseline) = Baseline::load(state)? else { return Ok(None) };
     let mut restored = Restored::default();
-    if baseline.is_of_this_boot(tree) {
+    if baseline.is_of_this_boot(tree.as_ref()) {
         restored = give_back(tree, services, &baseline);
     } else {
         restored.notes.push("the board has been started anew since, which has reset its clocks and fan".to_owned());
@@ -66,7 +71,8 @@ pub fn give_back_kept(
 }
 
 /// Gives back every knob of a baseline.
-pub fn give_back(tree: &dyn FileTree, services: &dyn Services, baseline: &Baseline) -> Restored {
+pub fn give_back(tree: &Arc<dyn FileTree>, services: &dyn Services, baseline: &Baseline) -> Restored {
+    let tree = &PatientTree::new(Arc::clone(tree), PATIENCE);
     let mut restored = Restored::default();
     // First, because it sets clocks of its own.
     if let Some(Err(error)) = baseline.power_mode.map(|mode| services.set_power_mode(mode)) {

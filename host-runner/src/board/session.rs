@@ -10,7 +10,7 @@
 
 use super::baseline::{Baseline, BaselineError, GpuRange};
 use super::discover::Found;
-use super::gate::Gate;
+use super::gate::{Closed, Gate};
 use super::lock::{Lock, LockError};
 use super::power_mode;
 use super::restore::{self, Restored};
@@ -74,7 +74,7 @@ impl Session {
         apply: bool,
     ) -> Result<(Self, Option<Restored>), SessionError> {
         let lock = if apply { Some(Lock::take(state)?) } else { None };
-        let leftover = if apply { restore::give_back_kept(tree.as_ref(), services.as_ref(), state)? } else { None };
+        let leftover = if apply { restore::give_back_kept(tree, services.as_ref(), state)? } else { None };
         if let Some(incomplete) = leftover.as_ref().filter(|leftover| !leftover.is_complete()) {
             return Err(SessionError::Leftover(incomplete.failed.join("; ")));
         }
@@ -156,15 +156,23 @@ impl Session {
 
     /// Leaves the board as it is now. Its state stays kept: `energyllm board restore` gives it back.
     pub fn leave(self) {
-        self.gate.close();
+        let _ = self.gate.close(restore::PATIENCE);
     }
 
     /// Gives the board back, once; callers that come meanwhile wait until that is done. What could not
     /// be given back stays kept for `energyllm board restore`.
     pub fn release(&self) -> Restored {
         let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.gate.close() {
-            let mut outcome = restore::give_back(self.gate.tree(), self.services.as_ref(), &self.baseline());
+        let closed = self.gate.close(restore::PATIENCE);
+        if closed != Closed::Before {
+            let mut outcome = restore::give_back(self.gate.shared_tree(), self.services.as_ref(), &self.baseline());
+            if closed == Closed::NotQuite {
+                outcome.failed.push(
+                    "a write of the run has not returned from its driver, and may still take effect; give the board back once \
+                     more when it has: `energyllm board restore`"
+                        .to_owned(),
+                );
+            }
             if outcome.is_complete()
                 && let Err(error) = Baseline::discard(&self.state)
             {

@@ -149,7 +149,7 @@ fn off(options: &Off, format: Format) -> anyhow::Result<Outcome> {
 
 fn auto(place: &Place, format: Format) -> anyhow::Result<Outcome> {
     let _lock = Lock::take(&place.state())?;
-    let restored = give_back_kept(place.tree()?.as_ref(), place.services().as_ref(), &place.state())?;
+    let restored = give_back_kept(&place.tree()?, place.services().as_ref(), &place.state())?;
     match restored {
         None => done(format, "auto", "nothing to give back: the fan is not ours", 0),
         Some(restored) if restored.is_complete() => done(format, "auto", "the fan is given back", 0),

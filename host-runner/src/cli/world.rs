@@ -1,5 +1,6 @@
 //! Options that training and freezing share: the board and the language model to train for.
 
+use super::board::place::{DEFAULT_PROFILE, profile_only};
 use crate::env::profile::BoardProfile;
 use crate::env::quality::Quality;
 use crate::grpo::layout;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub struct WorldArguments {
     /// Board profile: physics, knobs, limits and reward.
-    #[arg(long, value_name = "FILE", default_value = "models/boards/agx-orin-hf.toml")]
+    #[arg(long, value_name = "FILE|sim", default_value = DEFAULT_PROFILE, value_parser = profile_only)]
     pub board: PathBuf,
     /// Quality of the answers per depth, written by the model's maker.
     #[arg(long, value_name = "FILE", default_value = "models/tiny-llama/depths.json")]

@@ -3,6 +3,7 @@
 //! Understood are a folder of `save_to_disk` (a data set, or several splits of one) with its Arrow files, single Arrow
 //! files in both IPC formats, Parquet (plain, Snappy or gzip), JSON lines and text with one prompt a line.
 
+use super::{arrow_lengths, foreign};
 use crate::input_file;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
@@ -102,6 +103,9 @@ pub enum ConvertError {
         /// The cause.
         source: parquet::errors::ParquetError,
     },
+    /// The decoder stumbled over it.
+    #[error("{0} is damaged, or not what its name says; fetch or write it again")]
+    Damaged(PathBuf),
     /// A line is no JSON object.
     #[error("{path}, line {line}: {cause}")]
     Json {
@@ -133,19 +137,24 @@ pub fn convert(path: &Path, wanted: &Wanted) -> Result<Converted, ConvertError> 
     let metadata = std::fs::metadata(path).map_err(|source| ConvertError::Read { path: path.into(), source })?;
     if metadata.is_dir() {
         for file in saved_files(path, wanted.split.as_deref())? {
-            arrow(&file, &mut taking)?;
+            guarded(&file, || arrow(&file, &mut taking))?;
         }
     } else {
         let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_lowercase);
         match extension.as_deref() {
-            Some("arrow" | "ipc" | "feather") => arrow(path, &mut taking)?,
-            Some("parquet") => parquet(path, &mut taking)?,
+            Some("arrow" | "ipc" | "feather") => guarded(path, || arrow(path, &mut taking))?,
+            Some("parquet") => guarded(path, || parquet(path, &mut taking))?,
             Some("jsonl" | "ndjson" | "json") => json_lines(path, &mut taking)?,
             Some("txt" | "text") => text(path, &mut taking)?,
             _ => return Err(ConvertError::Kind(path.into())),
         }
     }
     if taking.out.prompts.is_empty() { Err(ConvertError::Empty(path.into())) } else { Ok(taking.out) }
+}
+
+/// A damaged file is an error, also where its decoder panics.
+fn guarded(path: &Path, act: impl FnOnce() -> Result<(), ConvertError>) -> Result<(), ConvertError> {
+    foreign::decode(act).unwrap_or_else(|| Err(ConvertError::Damaged(path.into())))
 }
 
 /// What has been taken so far.
@@ -233,6 +242,10 @@ fn arrow(path: &Path, taking: &mut Taking) -> Result<(), ConvertError> {
     let open = || File::open(path).map(BufReader::new).map_err(read);
     let mut start = [0; 6];
     let with_footer = std::io::Read::read_exact(&mut open()?, &mut start).is_ok() && start == *b"ARROW1";
+    let lengths = if with_footer { arrow_lengths::of_footer } else { arrow_lengths::of_stream };
+    if !lengths(&mut open()?).map_err(read)? {
+        return Err(ConvertError::Damaged(path.into()));
+    }
     if with_footer {
         for batch in arrow_ipc::reader::FileReader::try_new(open()?, None).map_err(broken)? {
             take_batch(path, &batch.map_err(broken)?, taking)?;

@@ -41,6 +41,9 @@ pub enum LivingError {
     /// It has shut itself down.
     #[error("the board has shut itself down; let it cool and resume, with a working fan or a lower load")]
     Off,
+    /// The user has stopped it.
+    #[error("stopped")]
+    Stopped,
     /// Something of a real board failed.
     #[error("the board failed: {0}")]
     Board(Box<dyn std::error::Error + Send + Sync>),

@@ -14,13 +14,21 @@ pub struct Request {
     pub sampling: Sampling,
     /// The answer ends where one of these texts begins, which is then not part of it.
     pub stop: Vec<String>,
+    /// The answer goes on to `max_new_tokens`, whatever the model chooses, as benchmarks do it.
+    pub full_length: bool,
 }
 
 impl Request {
     /// A request for the most probable answer to `prompt`, which is rendered already (see [`super::prompt`]).
     #[must_use]
     pub fn greedy(prompt: impl Into<String>, max_new_tokens: u32) -> Self {
-        Self { prompt: Prompt::Text(prompt.into()), max_new_tokens, sampling: Sampling::Greedy, stop: Vec::new() }
+        Self {
+            prompt: Prompt::Text(prompt.into()),
+            max_new_tokens,
+            sampling: Sampling::Greedy,
+            stop: Vec::new(),
+            full_length: false,
+        }
     }
 }
 

@@ -53,6 +53,7 @@ pub(super) struct Sequence {
     /// Tokens that have left early and wait for the layers behind, with what those need; see [`super::gate`].
     pub(super) pending: [Pending; 2],
     max_new_tokens: usize,
+    full_length: bool,
     stop_texts: Vec<String>,
     sampler: Sampler,
 }
@@ -69,6 +70,7 @@ impl Sequence {
             pending: Default::default(),
             stop_texts: request.stop.clone(),
             max_new_tokens: request.max_new_tokens as usize,
+            full_length: request.full_length,
             sampler: Sampler::new(request.sampling),
         }
     }
@@ -78,7 +80,7 @@ impl Sequence {
         let distribution = Distribution::of(logits)?;
         let token = self.sampler.choose(logits, distribution);
         self.entropies.push(distribution.entropy);
-        if model.ends_text(token) {
+        if model.ends_text(token) && !self.full_length {
             self.stop = Some(StopReason::EndOfText);
         } else {
             self.tokens.push(token);
@@ -147,7 +149,13 @@ mod tests {
     /// Lets a sequence choose the bytes of `text`, until it stops.
     fn answer(model: &Model, text: &[u8], stop: &[&str], max_new_tokens: u32) -> Sequence {
         let stop = stop.iter().map(|&text| text.to_owned()).collect();
-        let request = Request { prompt: Prompt::Tokens(vec![1]), max_new_tokens, sampling: Sampling::Greedy, stop };
+        let request = Request {
+            prompt: Prompt::Tokens(vec![1]),
+            max_new_tokens,
+            sampling: Sampling::Greedy,
+            stop,
+            full_length: false,
+        };
         let mut sequence = Sequence::new(0, &request, vec![1]);
         for byte in text {
             let mut logits = vec![0.0; 259];

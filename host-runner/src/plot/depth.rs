@@ -12,9 +12,12 @@ type Row = (&'static str, &'static str, &'static [&'static str]);
 /// Names of the speed.
 const SPEED: &[&str] = &["tok_per_s", "tokens_per_s"];
 
-const PANELS: [Row; 2] = [
-    ("Entropy of the next token (lower: more confident)", "nats", &["mean_entropy_nats", "entropy", "avg_entropy"]),
-    ("Right answers (higher is better)", "share or %", &["accuracy", "arc_easy_pct"]),
+const ENTROPY: Row =
+    ("Entropy of the next token (lower: more confident)", "nats", &["mean_entropy_nats", "entropy", "avg_entropy"]);
+/// The first one that a file has: a share of our own files, per cent of the published ones.
+const RIGHT: [Row; 2] = [
+    ("Right answers (higher is better)", "share", &["accuracy"]),
+    ("Right answers (higher is better)", "%", &["arc_easy_pct"]),
 ];
 
 /// The figure of one or several tables; several models of one table are told by a column `model`. A sweep over depths among
@@ -54,7 +57,9 @@ pub fn sheet(tables: &[&Table]) -> Sheet {
         }
     }
     let mut panels = vec![panel("Perplexity (lower is better)", Axis::log("perplexity"), PERPLEXITY)];
-    panels.extend(PANELS.iter().map(|(title, unit, names)| panel(title, Axis::new(unit), names)));
+    let has = |(.., names): &&Row| tables.iter().any(|table| table.any(names).is_some());
+    let right = RIGHT.iter().find(has).unwrap_or(&RIGHT[0]);
+    panels.extend([&ENTROPY, right].map(|(title, unit, names)| panel(title, Axis::new(unit), names)));
     panels.extend([speed, trade_off]);
     Sheet {
         title: "Depth: quality and speed".to_owned(),

@@ -51,6 +51,12 @@ impl Manifest {
         Self { simulated: Some(true), board: Some(board.to_owned()), ..self }
     }
 
+    /// The same for a result of a real board.
+    #[must_use]
+    pub fn on_real(self, board: &str) -> Self {
+        Self { simulated: Some(false), board: Some(board.to_owned()), ..self }
+    }
+
     /// Writes it; the file exists whole or not at all.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
         let mut text = serde_json::to_string_pretty(self)?;

@@ -92,6 +92,7 @@ impl<'a> Llama<'a> {
                 max_new_tokens: options.max_new_tokens,
                 sampling: Sampling::Greedy,
                 stop: Vec::new(),
+                full_length: false,
             });
         }
         let (layers, usual, max_batch) = (model.n_layer(), EngineOptions::default(), u32::from(options.max_batch));

@@ -8,6 +8,7 @@
 //! | [`decoding`] | drafts and gates, where they are asked for |
 //! | [`figure`] | its figure |
 //! | [`firmware`] | the firmware as the one who decides |
+//! | [`living`] | the real board as training meets it |
 //! | [`llama`] | llama.cpp as the one who answers |
 //! | [`summary`] | the figures of a run |
 //! | [`record`] | what a run leaves behind, line by line |
@@ -17,6 +18,7 @@ pub mod control;
 pub mod decoding;
 pub mod figure;
 pub mod firmware;
+pub mod living;
 pub mod llama;
 pub mod prompts;
 pub mod record;

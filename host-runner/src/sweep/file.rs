@@ -34,11 +34,33 @@ pub struct Plan {
     /// What is done for a row.
     pub effort: Effort,
     /// Air at the heat sink, C; of a simulated board.
-    pub ambient_c: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ambient_c: Option<f64>,
     /// Probability of a disturbed batch; of a simulated board.
-    pub interference: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interference: Option<f64>,
     /// Time between two batches, s.
     pub gap_s: f64,
+    /// What only a real board has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub real: Option<RealPlan>,
+}
+
+/// What the rows of a real board depend on besides.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RealPlan {
+    /// The board's table of clocks, kHz: what the indices count in.
+    pub clocks_khz: Vec<u32>,
+    /// Power mode.
+    pub power_mode: Option<String>,
+    /// Rails whose power is integrated.
+    pub power_rails: String,
+    /// Name of the language model.
+    pub model: String,
+    /// SHA-256 of its file.
+    pub model_sha256: String,
+    /// CPU threads of llama.cpp.
+    pub threads: u32,
 }
 
 /// Why a sweep's file cannot be written or gone on with.
@@ -251,7 +273,7 @@ fn sample() -> Row {
         fan_pwm: 0,
         prefill_khz: 0,
         decode_khz: 0,
-        fan_energy: 0.0,
+        fan_energy: None,
         repeats: 1,
         latency_sd: 0.0,
         energy_sd: 0.0,

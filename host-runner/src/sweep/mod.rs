@@ -8,12 +8,14 @@
 //! | module | role |
 //! |---|---|
 //! | [`grid`] | the settings, each once |
-//! | [`rig`] | who runs a batch: the simulated board, later a real one |
+//! | [`rig`] | who runs a batch: the simulated board |
+//! | [`real`] | the real board with a language model |
 //! | [`row`] | one setting measured: settle, repeat, discard |
 //! | [`file`](mod@file) | the CSV, its manifest, and going on after a crash |
 
 pub mod file;
 pub mod grid;
+pub mod real;
 pub mod rig;
 pub mod row;
 

@@ -19,8 +19,8 @@ pub struct Batch {
     pub prefill_j: f64,
     /// Rails while decoding, J.
     pub decode_j: f64,
-    /// Fan over the whole batch, J.
-    pub fan_j: f64,
+    /// Fan over the whole batch, J; a real board does not say.
+    pub fan_j: Option<f64>,
     /// Junction, mean of the sensor over the decode, C.
     pub temperature_c: f64,
     /// The clock stayed where it was set, as read back.
@@ -142,7 +142,7 @@ impl Rig for SimulatedRig {
             whole_s: before.duration_s + switched.duration_s + (prefill.duration_s + decode.duration_s) * stretch,
             prefill_j: prefill.energy_j * stretch * more,
             decode_j: decode.energy_j * stretch * more,
-            fan_j: before.fan_energy_j + prefill.fan_energy_j + switched.fan_energy_j + decode.fan_energy_j,
+            fan_j: Some(before.fan_energy_j + prefill.fan_energy_j + switched.fan_energy_j + decode.fan_energy_j),
             // The noise of one reading is that of the sensor; a mean over the decode has less, the lag of a second stays.
             temperature_c: decode.mean_temperature_c + (self.plant.sense() - self.plant.temperature_c()) * MEAN_NOISE,
             as_set: self.plant.effective_clock() == decode_clock,

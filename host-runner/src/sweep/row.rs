@@ -86,8 +86,8 @@ pub struct Row {
     pub prefill_khz: u32,
     /// Decode clock, kHz.
     pub decode_khz: u32,
-    /// Fan, J; not in `energy`.
-    pub fan_energy: f64,
+    /// Fan, J; not in `energy`. Empty on a real board, where no rail has it by itself.
+    pub fan_energy: Option<f64>,
     /// Batches that count.
     pub repeats: usize,
     /// Standard deviation of the latency between them, s.
@@ -243,7 +243,7 @@ fn assemble(key: &Key, clocks_khz: &[u32], effort: &Effort, batches: &[Batch], c
         fan_pwm: key.fan_pwm,
         prefill_khz: clock(key.prefill),
         decode_khz: clock(key.decode),
-        fan_energy: mean(|b| b.fan_j),
+        fan_energy: batches.iter().map(|batch| batch.fan_j).sum::<Option<f64>>().map(|sum| sum / batches.len() as f64),
         repeats: batches.len(),
         latency_sd: spread(Batch::latency_s),
         energy_sd: spread(Batch::energy_j),

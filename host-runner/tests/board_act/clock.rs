@@ -143,6 +143,71 @@ fn a_throttle_is_left_in_peace_and_forgotten_when_it_is_over() {
     assert_eq!(world.request(), FULL);
 }
 
+/// Between the write and the clock lie some tens of milliseconds.
+#[test]
+fn a_clock_that_follows_late_is_waited_for() {
+    let world = World::new(Kernel::Clips);
+    let session = world.session();
+    let mut clock = world.clock(&session);
+    world.board.state().lag = 6;
+    assert_eq!(clock.pin(918_000_000, Instant::now()).unwrap(), Pinned::Written);
+    assert_eq!(world.board.state().lag, 0);
+    assert_eq!(world.writes(), 2);
+}
+
+/// Neighbours in the clock tree: 1300 MHz for 1300.5.
+#[test]
+fn a_neighbour_of_the_wish_is_the_wish() {
+    let world = World::new(Kernel::Clips);
+    let session = world.session();
+    world.board.state().held_at = Some(1_300_000_000);
+    assert_eq!(world.clock(&session).pin(1_300_500_000, Instant::now()).unwrap(), Pinned::Written);
+}
+
+/// The firmware holds the clock, and neither bound says so.
+#[test]
+fn a_clock_that_does_not_follow_its_bounds_is_tried_twice_and_told() {
+    let world = World::new(Kernel::Clips);
+    let session = world.session();
+    let mut clock = world.clock(&session);
+    let start = Instant::now();
+    world.board.state().held_at = Some(612_000_000);
+    let strayed = Pinned::Strayed { wanted_hz: 1_020_000_000, hz: 612_000_000 };
+    assert_eq!(clock.pin(1_020_000_000, start).unwrap(), strayed);
+    assert_eq!(world.writes(), 4, "both bounds, and once more");
+    // Until the pause is over one look has to do, and nothing is written for it.
+    assert_eq!(clock.pin(1_020_000_000, start + Duration::from_secs(1)).unwrap(), strayed);
+    assert_eq!(world.writes(), 4);
+    // Another wish is written at once all the same.
+    let lower = clock.pin(714_000_000, start + Duration::from_secs(1)).unwrap();
+    assert_eq!(lower, Pinned::Strayed { wanted_hz: 714_000_000, hz: 612_000_000 });
+    assert_eq!((world.request(), world.writes()), ((714_000_000, 714_000_000), 6));
+    world.board.state().held_at = None;
+    assert_eq!(clock.pin(714_000_000, start + Duration::from_secs(1)).unwrap(), Pinned::Already);
+}
+
+/// 4.9 reads back what was written, also while the thermal core caps: there the clock itself says so.
+#[test]
+fn a_throttle_that_the_bounds_do_not_show_is_seen() {
+    let world = World::new(Kernel::Rejects);
+    let session = world.session();
+    let mut clock = world.clock(&session);
+    let start = Instant::now();
+    clock.pin(1_020_000_000, start).unwrap();
+    world.board.state().throttle(Some(510_000_000));
+    world.board.state().held_at = Some(510_000_000);
+    assert_eq!(clock.pin(1_020_000_000, start).unwrap(), Pinned::Throttled(point(510_000_000)));
+}
+
+#[test]
+fn a_dry_run_does_not_wait_for_a_clock_that_it_has_not_set() {
+    let world = World::new(Kernel::Clips);
+    world.board.state().request = (612_000_000, 612_000_000);
+    world.board.state().held_at = Some(306_000_000);
+    let session = world.open(false).unwrap();
+    assert_eq!(world.clock(&session).pin(612_000_000, Instant::now()).unwrap(), Pinned::Already);
+}
+
 #[test]
 fn foreign_hands_are_respected_with_longer_and_longer_pauses() {
     let world = World::new(Kernel::Clips);
@@ -224,6 +289,7 @@ enum Event {
     Throttle(Option<u64>),
     Foreign(usize, usize),
     Fails(bool, u32),
+    Held(Option<u64>),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -234,6 +300,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => prop::option::of(hz()).prop_map(Event::Throttle),
         1 => (0..11usize, 0..11usize).prop_map(|(a, b)| Event::Foreign(a.min(b), a.max(b))),
         1 => (any::<bool>(), 0..8u32).prop_map(|(min, times)| Event::Fails(min, times)),
+        1 => prop::option::of(hz()).prop_map(Event::Held),
     ]
 }
 
@@ -266,6 +333,7 @@ proptest! {
                 Event::Cap(cap) => world.board.state().cap = cap,
                 Event::Throttle(cap) => world.board.state().throttle(cap),
                 Event::Foreign(min, max) => world.board.state().request = (TABLE_HZ[min], TABLE_HZ[max]),
+                Event::Held(hz) => world.board.state().held_at = hz,
                 Event::Fails(min, times) => {
                     let name = file(if min { "min_freq" } else { "max_freq" });
                     world.board.state().failing.insert(name, (TreeError::Again, times));
@@ -273,7 +341,7 @@ proptest! {
             }
         }
         let writes = std::mem::take(&mut world.board.state().writes);
-        prop_assert!(writes.len() <= pins * 6);
+        prop_assert!(writes.len() <= pins * 8);
         for (_, text, _) in writes {
             let hz: u64 = text.parse().unwrap();
             prop_assert!(TABLE_HZ.contains(&hz) && hz <= request.1, "{text}");

@@ -155,6 +155,9 @@ fn a_fan_can_be_failed_and_comes_back_by_itself() {
 fn cost_on_a_folder() {
     let folder = tempfile::tempdir().unwrap();
     crate::synthetic::unpack(folder.path());
+    // A folder has no clock that could follow: without power there is none to wait for.
+    let clock = folder.path().join(crate::synthetic::GPU.trim_start_matches('/')).join("cur_freq");
+    std::fs::write(clock, "0\n").unwrap();
     let tree: Arc<dyn host_runner::board::tree::FileTree> =
         Arc::new(host_runner::board::tree::RealTree::new(folder.path()).unwrap());
     let found = Found::discover(tree.as_ref());
@@ -177,6 +180,6 @@ fn cost_on_a_folder() {
         times.sort_unstable();
         println!("{name}: median {} us, 99 % below {} us", times[1000] / 1000, times[1980] / 1000);
     };
-    median("another clock, two writes and four reads", [918_000_000, 612_000_000]);
-    median("the same clock, two reads", [612_000_000, 612_000_000]);
+    median("another clock, two writes and five reads", [918_000_000, 612_000_000]);
+    median("the same clock, three reads", [612_000_000, 612_000_000]);
 }

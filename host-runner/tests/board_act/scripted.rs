@@ -32,11 +32,19 @@ pub struct State {
     pub request: (u64, u64),
     /// What everybody else allows at most, Hz.
     pub cap: Option<u64>,
+    /// Where the firmware holds the clock, whatever the bounds say, Hz.
+    pub held_at: Option<u64>,
+    /// The clock follows its bounds after so many looks at it.
+    pub lag: u32,
+    /// Where the clock runs until then, Hz.
+    pub lags_at: u64,
     /// The next writes to a file fail so often.
     pub failing: BTreeMap<PathBuf, (TreeError, u32)>,
     /// Reads of this file do not return.
     pub stuck: Option<PathBuf>,
-    /// Readers that do not return now.
+    /// Writes of this file do not return.
+    pub stuck_write: Option<PathBuf>,
+    /// Readers and writers that do not return now.
     pub waiting: u32,
     /// Every write that was tried, with its outcome.
     pub writes: Vec<(PathBuf, String, Result<(), TreeError>)>,
@@ -54,8 +62,12 @@ impl Scripted {
             links: synthetic::links().into_iter().collect(),
             request: (306_000_000, 1_300_500_000),
             cap: None,
+            held_at: None,
+            lag: 0,
+            lags_at: 306_000_000,
             failing: BTreeMap::new(),
             stuck: None,
+            stuck_write: None,
             waiting: 0,
             writes: Vec::new(),
         };
@@ -66,9 +78,11 @@ impl Scripted {
         self.state.lock().unwrap()
     }
 
-    /// Lets readers that are stuck go on.
+    /// Lets readers and writers that are stuck go on.
     pub fn release(&self) {
-        self.state().stuck = None;
+        let mut state = self.state();
+        (state.stuck, state.stuck_write) = (None, None);
+        drop(state);
         self.released.notify_all();
     }
 
@@ -95,6 +109,18 @@ impl State {
                 (min.min(max), max)
             }
         }
+    }
+
+    /// The clock as it runs: in its range, unless it has no power or the firmware holds it.
+    fn running(&mut self, file: &str) -> u64 {
+        if file.trim() == "0" {
+            return 0;
+        }
+        if self.lag > 0 {
+            self.lag -= 1;
+            return self.lags_at;
+        }
+        self.held_at.unwrap_or_else(|| self.range().0)
     }
 
     fn set(&mut self, path: &Path, text: &str) -> Result<(), TreeError> {
@@ -147,6 +173,10 @@ impl FileTree for Scripted {
         let text = match path.strip_prefix(GPU).ok().and_then(Path::to_str) {
             Some("min_freq") => format!("{min}\n"),
             Some("max_freq") => format!("{max}\n"),
+            Some("cur_freq") => {
+                let file = state.files.get(&path).ok_or(TreeError::NotFound)?.clone();
+                format!("{}\n", state.running(&file))
+            }
             _ => state.files.get(&path).ok_or(TreeError::NotFound)?.clone(),
         };
         let length = text.len().min(buffer.len());
@@ -157,6 +187,12 @@ impl FileTree for Scripted {
     fn write(&self, path: &Path, text: &str) -> Result<(), TreeError> {
         let mut state = self.state();
         let path = follow(&state, path);
+        if state.stuck_write.as_ref() == Some(&path) {
+            state.waiting += 1;
+            self.released.notify_all();
+            state = self.released.wait_while(state, |state| state.stuck_write.as_ref() == Some(&path)).unwrap();
+            state.waiting -= 1;
+        }
         let outcome = state.set(&path, text);
         state.writes.push((path, text.to_owned(), outcome));
         outcome

@@ -80,6 +80,56 @@ fn one_file_that_cannot_be_written_does_not_keep_the_others_from_their_place() {
     assert!(Baseline::load(world.state.path()).unwrap().is_some(), "kept for another try");
 }
 
+/// A driver that hangs costs its own file, and no other.
+#[test]
+fn a_write_that_hangs_at_the_end_does_not_hold_up_the_others() {
+    let world = World::new(Kernel::Clips);
+    let session = world.session();
+    world.clock(&session).pin(612_000_000, Instant::now()).unwrap();
+    world.board.state().stuck_write = Some(Path::new(GPU).join("min_freq"));
+    let pwm = Path::new(FAN).join("hwmon2/pwm1");
+    world.board.state().files.insert(pwm, "255".into());
+    let restored = session.release();
+    assert_eq!(world.request().1, FULL.1);
+    assert_eq!(world.duty(2), "66\n");
+    assert!(restored.failed.len() == 1 && restored.failed[0].contains("min_freq"), "{restored:?}");
+    assert!(restored.failed[0].contains("does not answer"), "{restored:?}");
+    // Kept for another try, which there is when the driver is back.
+    assert!(Baseline::load(world.state.path()).unwrap().is_some());
+    world.board.release();
+    drop(session);
+    drop(world.session());
+    assert_eq!(world.request(), FULL);
+    assert_eq!(Baseline::load(world.state.path()).unwrap(), None);
+}
+
+/// A write of the run itself hangs: what else there is to give back is given back, and the state stays kept, since the
+/// write may still take effect.
+#[test]
+fn a_write_of_the_run_that_hangs_does_not_hold_up_the_giving_back() {
+    let world = World::new(Kernel::Clips);
+    let session = std::sync::Arc::new(world.session());
+    let mut clock = world.clock(&session);
+    clock.pin(612_000_000, Instant::now()).unwrap();
+    let pwm = Path::new(FAN).join("hwmon2/pwm1");
+    world.board.state().stuck_write = Some(pwm);
+    let mut fan = world.fan(&session);
+    let stuck = std::thread::spawn(move || {
+        fan.set_floor(255);
+        let _ = fan.regulate(None, Instant::now());
+    });
+    world.board.wait_until_stuck();
+    let restored = session.release();
+    assert_eq!(world.request(), FULL);
+    assert!(restored.failed.iter().any(|text| text.contains("has not returned")), "{restored:?}");
+    assert!(Baseline::load(world.state.path()).unwrap().is_some());
+    world.board.release();
+    stuck.join().unwrap();
+    drop((clock, session));
+    drop(world.session());
+    assert_eq!((world.request(), world.duty(2).as_str()), (FULL, "66\n"));
+}
+
 #[test]
 fn drivers_that_are_not_ready_at_the_end_are_waited_for() {
     let world = World::new(Kernel::Rejects);
@@ -115,7 +165,7 @@ fn giving_back_twice_is_giving_back_once() {
     drop(session);
     assert_eq!(world.writes(), writes);
     let (tree, state) = (world.tree(), world.state.path());
-    assert_eq!(give_back_kept(tree.as_ref(), world.daemon.as_ref(), state).unwrap(), None);
+    assert_eq!(give_back_kept(&tree, world.daemon.as_ref(), state).unwrap(), None);
 }
 
 #[test]
@@ -128,7 +178,7 @@ fn a_state_of_an_earlier_boot_is_forgotten() {
         state.request = (306_000_000, 612_000_000);
         state.files.insert("/proc/sys/kernel/random/boot_id".into(), "another\n".into());
     }
-    let restored = give_back_kept(world.tree().as_ref(), world.daemon.as_ref(), world.state.path()).unwrap().unwrap();
+    let restored = give_back_kept(&world.tree(), world.daemon.as_ref(), world.state.path()).unwrap().unwrap();
     assert!(restored.written.is_empty() && restored.notes.len() == 1, "{restored:?}");
     assert_eq!(world.request(), (306_000_000, 612_000_000));
     assert_eq!(Baseline::load(world.state.path()).unwrap(), None);

@@ -89,7 +89,8 @@ impl World {
         let gpu = found.gpu.as_ref().unwrap();
         let allowed = session.baseline().gpu.unwrap().allowed(&gpu.frequencies_hz);
         let gate = Arc::clone(session.gate());
-        GpuClock::new(gate, Path::new(GPU), &gpu.frequencies_hz, allowed, cap_of(&found, gpu)).unwrap()
+        let clock = GpuClock::new(gate, Path::new(GPU), &gpu.frequencies_hz, allowed, cap_of(&found, gpu)).unwrap();
+        clock.with_pause(std::time::Duration::ZERO)
     }
 
     /// The fan of a session.

@@ -24,6 +24,7 @@ pub fn requests(count: i32, salt: i32) -> Vec<Request> {
         max_new_tokens: 9 + 7 * i.unsigned_abs(),
         sampling: Sampling::Greedy,
         stop: vec![],
+        full_length: false,
     };
     (0..count).map(request).collect()
 }

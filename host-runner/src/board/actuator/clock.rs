@@ -6,7 +6,8 @@
 //! | 5.10 and later | any, crossing bounds are clipped without a word | the range in force, after every other cap |
 //!
 //! So the bound that widens the range is written first, the one that narrows it second, and both are
-//! read back. (Linux for Tegra, `drivers/devfreq/devfreq.c` of 4.9 and 5.10.)
+//! read back. Then the clock itself is read (`cur_freq`), which follows within some tens of milliseconds, unless the
+//! firmware holds it somewhere else; a GPU without power says 0 and follows when it wakes up. (Linux for Tegra, `drivers/devfreq/devfreq.c` of 4.9 and 5.10.)
 
 use super::super::attribute::integer;
 use super::super::gate::{Gate, GateError, Passed, is_passing};
@@ -26,6 +27,10 @@ const TRIES: u32 = 3;
 /// Between two tries. The first write after the node appeared fails with EAGAIN (lower bound) or EINVAL
 /// (upper bound) until the kernel has registered its request.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// How often the clock itself is looked at, a pause apart, until it counts as not following: 80 ms, where 13 to 57 ms
+/// were measured (by others, on a Thor).
+const LOOKS: u32 = 8;
 
 /// Both bounds of the clock, hertz.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +76,13 @@ pub enum Pinned {
     Clipped(Range),
     /// The thermal core caps the clock.
     Throttled(Range),
+    /// Both bounds read back as wanted, and the clock itself runs elsewhere: the firmware (BPMP, over-current) holds it.
+    Strayed {
+        /// Where it should be.
+        wanted_hz: u64,
+        /// Where it is.
+        hz: u64,
+    },
     /// Somebody else has changed the range since it was written; it is left to him for a while.
     Foreign(Range),
     /// After one of the three above: left alone until the pause is over.
@@ -99,6 +111,7 @@ pub struct GpuClock {
     gate: Arc<Gate>,
     min: PathBuf,
     max: PathBuf,
+    current: PathBuf,
     /// State of the cooling device that caps this clock, where there is one.
     cooling: Option<PathBuf>,
     /// What may be chosen: entries of the board's own table within its power mode, ascending.
@@ -110,6 +123,10 @@ pub struct GpuClock {
     /// What read back last, as long as it is no news.
     held: Option<Range>,
     backoff: Backoff,
+    /// The clock did not follow: until the pause is over one look has to do.
+    strays: Backoff,
+    /// Between two tries or looks.
+    pause: Duration,
 }
 
 impl GpuClock {
@@ -128,18 +145,27 @@ impl GpuClock {
         if choices_hz.is_empty() {
             return Err(ClockError::NoTable(allowed));
         }
-        let (min, max) = (devfreq.join("min_freq"), devfreq.join("max_freq"));
+        let [min, max, current] = ["min_freq", "max_freq", "cur_freq"].map(|name| devfreq.join(name));
         Ok(Self {
             gate,
             min,
             max,
+            current,
             cooling,
             choices_hz,
             ceiling_hz: u64::MAX,
             written: None,
             held: None,
             backoff: Backoff::default(),
+            strays: Backoff::default(),
+            pause: PAUSE,
         })
+    }
+
+    /// The same with another pause between two tries or looks, for boards that are no hardware.
+    #[must_use]
+    pub fn with_pause(self, pause: Duration) -> Self {
+        Self { pause, ..self }
     }
 
     /// The entry that stands for a clock: the nearest at or below it, or the lowest.
@@ -159,14 +185,14 @@ impl GpuClock {
         Ok(Range { min_hz: read(&self.min)?, max_hz: read(&self.max)? })
     }
 
-    /// Pins the clock to the entry for `wanted_hz` and reads it back. Bounded in time: some reads and
-    /// at most three pairs of writes. Without allocation, unless something is wrong.
+    /// Pins the clock to the entry for `wanted_hz` and reads it back. Bounded in time: some reads, at most
+    /// four pairs of writes, and 0.2 s of waiting. Without allocation, unless something is wrong.
     pub fn pin(&mut self, wanted_hz: u64, now: Instant) -> Result<Pinned, ClockError> {
         let wanted = Range::point(self.entry(wanted_hz));
         let seen = self.range()?;
         if seen.is_near(wanted) {
             self.held = Some(seen);
-            return Ok(Pinned::Already);
+            return self.follow(wanted, seen, Pinned::Already, now);
         }
         if let (Some(held), Some(written)) = (self.held, self.written)
             && !seen.is_near(held)
@@ -207,7 +233,7 @@ impl GpuClock {
             seen = self.range()?;
             if seen.is_near(wanted) {
                 self.held = Some(seen);
-                return Ok(Pinned::Written);
+                return self.follow(wanted, seen, Pinned::Written, now);
             }
             if tries == TRIES {
                 self.held = Some(seen);
@@ -215,8 +241,50 @@ impl GpuClock {
                 return Ok(Pinned::Clipped(seen));
             }
             tries += 1;
-            std::thread::sleep(PAUSE);
+            std::thread::sleep(self.pause);
         }
+    }
+
+    /// Waits until the clock itself has followed its bounds; when it does not, writes them once more and waits again.
+    fn follow(&mut self, wanted: Range, seen: Range, pinned: Pinned, now: Instant) -> Result<Pinned, ClockError> {
+        if !self.gate.is_open() {
+            return Ok(pinned);
+        }
+        let waits = self.strays.is_waiting(now);
+        let mut last = None;
+        for again in [false, true] {
+            if again {
+                if waits {
+                    break;
+                }
+                self.write(wanted, seen)?;
+            }
+            for look in 1..=if waits { 1 } else { LOOKS } {
+                // Without power, or without an answer, there is nothing to compare.
+                let Some(hz) = self.running_hz() else { return Ok(pinned) };
+                if near(hz, wanted.max_hz) {
+                    return Ok(pinned);
+                }
+                last = Some(hz);
+                if look < LOOKS && !waits {
+                    std::thread::sleep(self.pause);
+                }
+            }
+        }
+        let Some(hz) = last else { return Ok(pinned) };
+        if !waits {
+            self.strays.conflict(now);
+        }
+        if hz < wanted.max_hz && self.is_throttled() {
+            return Ok(Pinned::Throttled(Range::point(hz)));
+        }
+        Ok(Pinned::Strayed { wanted_hz: wanted.max_hz, hz })
+    }
+
+    /// What the clock is now; `None` where the GPU has no power, or the file says nothing.
+    fn running_hz(&self) -> Option<u64> {
+        let hz = integer(self.gate.tree(), &self.current).ok()?;
+        u64::try_from(hz).ok().filter(|hz| *hz > 0)
     }
 
     /// Writes both bounds, the one that widens the range first.

@@ -15,6 +15,8 @@ pub enum Incident {
     Throttled,
     /// Somebody else has changed the clock.
     Foreign,
+    /// The clock ran at another rate than both bounds say.
+    Strayed,
     /// The clock was left to somebody else until a pause was over.
     Waited,
     /// The clock could not be set.
@@ -36,6 +38,8 @@ pub struct Incidents {
     pub clock_throttled: u64,
     /// Somebody else changed the clock.
     pub clock_foreign: u64,
+    /// The clock ran at another rate than both bounds say.
+    pub clock_strayed: u64,
     /// The clock was left to somebody else until a pause was over.
     pub clock_waited: u64,
     /// The clock could not be set.
@@ -50,6 +54,29 @@ pub struct Incidents {
     pub fan_taken: bool,
 }
 
+/// What has happened, with how often, like `clock throttled 3, late 1`; nothing when nothing has.
+impl std::fmt::Display for Incidents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let counts = [
+            ("clock clipped", self.clock_clipped),
+            ("clock throttled", self.clock_throttled),
+            ("clock foreign", self.clock_foreign),
+            ("clock strayed", self.clock_strayed),
+            ("clock waited", self.clock_waited),
+            ("clock failed", self.clock_failed),
+            ("late", self.late),
+            ("fan overwritten", self.fan_overwritten),
+            ("fan failed", self.fan_failed),
+        ];
+        let mut between = "";
+        for (what, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            write!(f, "{between}{what} {count}")?;
+            between = ", ";
+        }
+        Ok(())
+    }
+}
+
 impl Incidents {
     /// Counts one.
     pub const fn count(&mut self, incident: Incident) {
@@ -57,6 +84,7 @@ impl Incidents {
             Incident::Clipped => &mut self.clock_clipped,
             Incident::Throttled => &mut self.clock_throttled,
             Incident::Foreign => &mut self.clock_foreign,
+            Incident::Strayed => &mut self.clock_strayed,
             Incident::Waited => &mut self.clock_waited,
             Incident::Failed => &mut self.clock_failed,
             Incident::Late => &mut self.late,
@@ -83,6 +111,16 @@ impl Incidents {
                     "somebody else (nvpmodel, jetson_clocks, jtop) has set the GPU to {range}; it is left alone for a while"
                 );
                 self.count(Incident::Foreign);
+            }
+            Outcome::Clock(Pinned::Strayed { wanted_hz, hz }) => {
+                if self.clock_strayed == 0 {
+                    warn!(
+                        "the GPU runs at {} MHz, though both bounds read back as {} MHz: the firmware holds it there",
+                        hz / 1_000_000,
+                        wanted_hz / 1_000_000
+                    );
+                }
+                self.count(Incident::Strayed);
             }
             Outcome::Clock(Pinned::Waiting(_)) => self.count(Incident::Waited),
             Outcome::Failed(error) => {

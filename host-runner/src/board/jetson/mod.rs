@@ -9,6 +9,7 @@ mod watch;
 
 pub use watch::Watch;
 
+use super::actuator::clock::Pinned;
 use super::actuator::incidents::Incidents;
 use super::actuator::{Actuator, ActuatorError, Outcome, Wish};
 use super::pins::line::Line;
@@ -87,7 +88,26 @@ struct Turn {
     prefill: Option<Instant>,
     decode: Option<Instant>,
     end: Option<Instant>,
+    /// Both clocks are set.
+    switched: Option<Instant>,
     prompt_tokens: u32,
+    /// Something was not set as it was asked for.
+    unset: bool,
+}
+
+/// A batch as a sweep wants it: each phase by itself, after its clock was set.
+#[derive(Clone, Copy, Debug)]
+pub struct Phases {
+    /// Time of the prefill.
+    pub prefill: Duration,
+    /// Time of the decode, without that of the change to its clock.
+    pub decode: Duration,
+    /// Energy of the prefill.
+    pub prefill_energy: Energy,
+    /// Energy of the decode.
+    pub decode_energy: Energy,
+    /// Clocks and fan were set and read back as asked for.
+    pub as_set: bool,
 }
 
 impl<'a> Jetson<'a> {
@@ -113,6 +133,25 @@ impl<'a> Jetson<'a> {
         self.poorly_covered
     }
 
+    /// The batch that has ended, phase by phase; waits for the samples of power that cover it. `None` unless a batch has
+    /// ended since the last bill ([`Board::measure`]).
+    #[must_use]
+    pub fn phases(&self) -> Option<Phases> {
+        let Turn { prefill: Some(prefill), decode: Some(decode), switched: Some(switched), end: Some(end), .. } =
+            self.turn
+        else {
+            return None;
+        };
+        let _ = self.energy_when_covered(prefill, end);
+        Some(Phases {
+            prefill: decode.since(prefill),
+            decode: end.since(switched),
+            prefill_energy: self.parts.sampler.energy(prefill, decode),
+            decode_energy: self.parts.sampler.energy(switched, end),
+            as_set: !self.turn.unset,
+        })
+    }
+
     /// Sets clock and fan. A board that is late goes on as it is: that is counted, and telemetry shows what is
     /// in force.
     fn set(&mut self, clock_hz: u64, fan_floor: u8) -> Result<(), JetsonError> {
@@ -127,6 +166,8 @@ impl<'a> Jetson<'a> {
             // A pin that cannot be set is not worth a run.
             let _ = relay.follow(fan_floor, known);
         }
+        self.turn.unset |=
+            !matches!(&outcome, Ok(Outcome::Clock(Pinned::Already | Pinned::Written) | Outcome::NoClock));
         match outcome {
             // What the signal handler has given back, nobody sets any more.
             Err(_) | Ok(Outcome::Failed(_)) if self.stop.load(Ordering::Relaxed) => Ok(()),
@@ -213,6 +254,7 @@ impl Board for Jetson<'_> {
         if setting.decode != setting.prefill {
             self.set(hz(setting.decode), setting.fan_pwm)?;
         }
+        self.turn.switched = Some(self.now());
         let _ = self.parts.strobe.as_mut().map(Strobe::notch);
         Ok(())
     }

@@ -46,6 +46,18 @@ impl<'a> Words<'a> {
         Some(rest[..length].concat())
     }
 
+    /// Takes a load with its clocks, whose list may have blanks in it.
+    fn take_rate(&mut self) -> Option<Rate> {
+        let rest = self.words.get(self.next..)?;
+        if !rest.first()?.contains('[') {
+            return self.take_as(rate);
+        }
+        let length = 1 + rest.iter().position(|word| word.contains(']'))?;
+        let rate = rate(&rest[..length].concat())?;
+        self.next += length;
+        Some(rate)
+    }
+
     /// Takes what stands in round brackets behind a value: `(lfb 37x4MB)`, glued to it or not.
     fn take_bracket(&mut self, glued: Option<&'a str>) -> Option<(&'a str, &'a str)> {
         let key = match glued {
@@ -93,9 +105,9 @@ pub(super) fn parse(text: &str) -> Line {
             "CPU" | "cpu" if words.peek().is_some_and(|word| word.starts_with('[')) => {
                 line.cpus = words.take_list().map(|list| cores(&list)).unwrap_or_default();
             }
-            "EMC_FREQ" | "EMC" => line.emc = words.take_as(rate).or(line.emc.take()),
-            "GR3D_FREQ" | "GR3D" => line.gr3d = words.take_as(rate).or(line.gr3d.take()),
-            "GR3D2_FREQ" | "GR3D2" => line.gr3d2 = words.take_as(rate).or(line.gr3d2.take()),
+            "EMC_FREQ" | "EMC" => line.emc = words.take_rate().or(line.emc.take()),
+            "GR3D_FREQ" | "GR3D" => line.gr3d = words.take_rate().or(line.gr3d.take()),
+            "GR3D2_FREQ" | "GR3D2" => line.gr3d2 = words.take_rate().or(line.gr3d2.take()),
             "MTS" => pairs(&mut words, &["fg", "bg"], "MTS", &mut line.plain),
             "EDP" => pairs(&mut words, &["limit"], "EDP", &mut line.plain),
             "NC" => line.not_connected += u32::from(words.take_as(rail).is_some()),
@@ -122,8 +134,10 @@ fn other<'a>(word: &'a str, words: &mut Words<'a>, line: &mut Line) {
         // The rest of a word that was cut, or something new.
     } else if let Some(rail) = words.take_as(rail) {
         put(&mut line.rails, word, rail);
-    } else if let Some(engine) = words.take_as(engine) {
-        put(&mut line.engines, word, engine);
+    } else if words.take_as(|text| text.eq_ignore_ascii_case("off").then_some(())).is_some() {
+        put(&mut line.engines, word, Engine::Off);
+    } else if let Some(rate) = words.take_rate() {
+        put(&mut line.engines, word, Engine::On(rate));
     } else if let Some(number) = words.take_as(|text| text.parse().ok())
         // A rail that was cut at the end of the line looks like a plain number.
         && !is_rail_name(word)
@@ -203,7 +217,7 @@ fn cores(list: &str) -> Vec<Option<Core>> {
     let entries = inside.trim_start_matches('[').split(',');
     entries
         .filter_map(|entry| {
-            if entry == "off" {
+            if entry.eq_ignore_ascii_case("off") {
                 return Some(None);
             }
             let (load, clock) = entry.split_once('@').map_or((entry, None), |(load, clock)| (load, Some(clock)));
@@ -226,10 +240,6 @@ fn rate(text: &str) -> Option<Rate> {
         }
     };
     Some(Rate { load, freq_mhz })
-}
-
-fn engine(text: &str) -> Option<Engine> {
-    if text == "off" { Some(Engine::Off) } else { rate(text).map(Engine::On) }
 }
 
 /// `3624/3624`, `3624mW/3624mW`, with a third number since R39, or `3624mW` alone.

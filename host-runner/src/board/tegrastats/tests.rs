@@ -121,6 +121,76 @@ fn every_release_is_read() {
     );
 }
 
+/// Shapes that public logs and NVIDIA's own pages show beside the usual ones, one or more for each board.
+#[test]
+fn less_usual_shapes_are_read() {
+    // TX2, R28: video engines as plain clocks.
+    check(
+        "RAM 1633/7853MB (lfb 11x4MB) CPU [65%@960,off,off,28%@960] EMC_FREQ 8%@665 GR3D_FREQ 0%@140 MSENC 115 NVDEC 268 APE 150 \
+         BCPU@36.5C VDD_IN 2915/2934 VDD_5V0_SD 80/79",
+        &[
+            ("/plain", json!({"MSENC": 115, "NVDEC": 268, "APE": 150})),
+            ("/rails_mw/VDD_5V0_SD/cur", json!(80)),
+            ("/derived/total_mw/cur", json!(2915)),
+            ("/derived/cpus_online", json!(2)),
+        ],
+    );
+    // Nano and Xavier NX, R32: radios among the zones, the video mixer with a load, no load of the GPU's clock for users.
+    check(
+        "RAM 2437/3964MB (lfb 107x4MB) SWAP 51/4030MB (cached 2MB) CPU [31%@1479,27%@1479] EMC_FREQ 0% GR3D_FREQ 0% VIC_FREQ 0%@192 \
+         PLL@33.5C CPU@36C iwlwifi@35C PMIC@50C thermal@35.25C",
+        &[
+            ("/gr3d", json!({"load": 0, "freq_mhz": null})),
+            ("/engines", json!({"VIC_FREQ": {"load": 0, "freq_mhz": [192]}})),
+            ("/temps_c/iwlwifi", json!(35.0)),
+            ("/derived/max_temp_c", json!(36.0)),
+            ("/derived/gpu_gated", json!(false)),
+        ],
+    );
+    // Xavier NX, R35: units, and one clock in brackets.
+    check(
+        "CPU [3%@1904,off] EMC_FREQ 0%@1600 GR3D_FREQ 0%@[510] VIC_FREQ 601 AUX@39C VDD_IN 5079mW/5079mW VDD_CPU_GPU_CV 696mW/696mW",
+        &[("/gr3d/freq_mhz", json!([510])), ("/plain/VIC_FREQ", json!(601)), ("/derived/total_mw/cur", json!(5079))],
+    );
+    // Orin NX, R35: offline zones between others, a second GPU entry.
+    check(
+        "GR3D_FREQ 0%@305 GR3D2_FREQ 0%@0 VIC_FREQ 115 APE 174 CV0@-256C CPU@44.093C GPU@-256C tj@46.968C CV2@-256C VDD_SOC 1431mW/1431mW",
+        &[
+            ("/gr3d/freq_mhz", json!([305])),
+            ("/gr3d2/freq_mhz", json!([0])),
+            ("/temps_offline", json!(["CV0", "GPU", "CV2"])),
+            ("/derived/max_temp_c", json!(46.968)),
+            ("/derived/total_mw", Value::Null),
+        ],
+    );
+    // R36 and later: blanks in lists, capitals, clocks of the memory alone, a zone that is offline with its peak.
+    check(
+        "CPU [1%@729, OFF, 2%@729] EMC_FREQ @2133 GR3D_FREQ 12%@[1300, 1299, 0] NVENC OFF NVDLA0 3%@[1, 2] PVA0_FREQ off tj@-256C/-256C \
+         VDD_IN 9000mW",
+        &[
+            ("/derived/cpus_online", json!(2)),
+            ("/emc", json!({"load": null, "freq_mhz": 2133})),
+            ("/gr3d", json!({"load": 12, "freq_mhz": [1300, 1299, 0]})),
+            ("/engines/NVENC", json!({"state": "off"})),
+            ("/engines/NVDLA0", json!({"load": 3, "freq_mhz": [1, 2]})),
+            ("/engines/PVA0_FREQ", json!({"state": "off"})),
+            ("/temps_offline", json!(["tj"])),
+            ("/rails_mw/VDD_IN", json!({"cur": 9000, "avg": null, "peak": null})),
+        ],
+    );
+    // Thor: GPU clocks without load, an idle rail below zero, no swap.
+    check(
+        "RAM 1/2MB (lfb 31x4MB) GR3D_FREQ @[0,0,0] OFA_FREQ @315 VDD_GPU -392mW/-196mW VIN 19780mW/19780mW",
+        &[
+            ("/gr3d", json!({"load": null, "freq_mhz": [0, 0, 0]})),
+            ("/engines/OFA_FREQ", json!({"load": null, "freq_mhz": [315]})),
+            ("/rails_mw/VDD_GPU/cur", json!(-392)),
+            ("/derived/gpu_gated", json!(true)),
+            ("/swap_total_mb", Value::Null),
+        ],
+    );
+}
+
 #[test]
 fn what_is_unknown_or_cut_is_left_out() {
     check(

@@ -201,6 +201,6 @@ fn absence(error: TreeError) -> Absence {
     match error {
         TreeError::Again | TreeError::Io(NO_DATA) => Absence::PoweredDown,
         TreeError::NotFound | TreeError::Io(NO_DEVICE) => Absence::NoSensor,
-        TreeError::Denied | TreeError::Io(_) => Absence::ReadFailed,
+        TreeError::Denied | TreeError::Hangs | TreeError::Io(_) => Absence::ReadFailed,
     }
 }

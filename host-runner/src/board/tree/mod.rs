@@ -5,9 +5,11 @@
 //! link with an absolute target points into the same tree, never out of it.
 
 mod captured;
+mod patient;
 mod real;
 
 pub use captured::{CaptureError, CapturedTree};
+pub use patient::PatientTree;
 pub use real::RealTree;
 
 use rustix::io::Errno;
@@ -19,7 +21,7 @@ const MOST_LINKS: u32 = 40;
 /// A tree of small text files. Object-safe; every method may be called from several threads.
 ///
 /// A call may block as long as the driver behind the file does: who must not wait reads in a
-/// thread of its own ([`telemetry`](crate::board::telemetry)).
+/// thread of its own ([`telemetry`](crate::board::telemetry)) or through a [`PatientTree`].
 pub trait FileTree: Send + Sync {
     /// Reads the file from its start into `buffer` and says how many bytes there were; a longer
     /// file is cut at the end of the buffer. Symbolic links are followed.
@@ -53,6 +55,9 @@ pub enum TreeError {
     /// EACCES or EPERM.
     #[error("access is denied; run as root, or let the file's group write it")]
     Denied,
+    /// A call has not returned in its time ([`PatientTree`]).
+    #[error("the driver does not answer")]
+    Hangs,
     /// Any other error number.
     #[error("{}", std::io::Error::from_raw_os_error(*.0))]
     Io(
@@ -69,6 +74,7 @@ impl TreeError {
             Self::NotFound => Errno::NOENT.raw_os_error(),
             Self::Again => Errno::AGAIN.raw_os_error(),
             Self::Denied => Errno::ACCESS.raw_os_error(),
+            Self::Hangs => Errno::TIMEDOUT.raw_os_error(),
             Self::Io(number) => number,
         }
     }

@@ -3,6 +3,7 @@
 pub mod doctor;
 mod info;
 pub mod place;
+pub mod real;
 pub mod restore;
 mod watch;
 

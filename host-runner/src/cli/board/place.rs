@@ -5,8 +5,39 @@ use crate::board::session::STATE_FOLDER;
 use crate::board::tree::{FileTree, RealTree};
 use anyhow::Context as _;
 use clap::Args;
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// What a board is called that is no profile.
+const JETSON: &str = "jetson";
+
+/// The profile of the board that is simulated when nothing else is said.
+pub const DEFAULT_PROFILE: &str = "models/boards/agx-orin-hf.toml";
+
+/// `--board`: a profile, by its file or as `sim`, or the word `jetson`; a file of that name is `./jetson`.
+#[expect(clippy::unnecessary_wraps, reason = "clap asks for a result")]
+pub fn board_or_profile(text: &str) -> Result<PathBuf, Infallible> {
+    Ok(if text == "sim" { DEFAULT_PROFILE } else { text }.into())
+}
+
+/// `--board` where only a simulated one will do: a profile, by its file or as `sim`.
+pub fn profile_only(text: &str) -> Result<PathBuf, &'static str> {
+    let Ok(board) = board_or_profile(text);
+    if is_jetson(&board) {
+        return Err(
+            "this command needs a board that can be set back, which a real one cannot; give a profile, for instance one that \
+             `calibrate` has made of a sweep on the board",
+        );
+    }
+    Ok(board)
+}
+
+/// The real board is meant.
+#[must_use]
+pub fn is_jetson(board: &Path) -> bool {
+    board.as_os_str() == JETSON
+}
 
 /// Where the board's files are.
 #[derive(Clone, Debug, Args)]

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 /// A run that was killed a moment ago may still hold the lock.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// And one that hangs in a driver holds it until that returns.
+const LONG_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Give clocks and fan back as they were before a run that was killed, or before `fan on`.
 ///
@@ -40,12 +42,12 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     if !state.join("baseline.json").exists() {
         return report(None, arguments, format);
     }
-    let _lock = match Lock::wait(&state, PATIENCE) {
+    let _lock = match Lock::wait(&state, if arguments.when_closed { LONG_PATIENCE } else { PATIENCE }) {
         // Another run has started meanwhile: it has given back first what was kept.
         Err(LockError::Held { .. }) if arguments.when_closed => return Ok(Outcome::Passed),
         lock => lock?,
     };
-    let restored = give_back_kept(place.tree()?.as_ref(), place.services().as_ref(), &state)?;
+    let restored = give_back_kept(&place.tree()?, place.services().as_ref(), &state)?;
     report(restored.as_ref(), arguments, format)
 }
 

@@ -4,6 +4,7 @@ mod closed_loop;
 mod fan_off;
 mod prototype;
 
+use super::board::place::{DEFAULT_PROFILE, profile_only};
 use super::{Format, Outcome};
 use crate::eval::closed_loop::scenario::Scenario;
 use crate::run::choice::Choice;
@@ -72,7 +73,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 2)]
     threads: usize,
     /// Board profile.
-    #[arg(long, value_name = "FILE", default_value = "models/boards/agx-orin-hf.toml")]
+    #[arg(long, value_name = "FILE|sim", default_value = DEFAULT_PROFILE, value_parser = profile_only)]
     board: PathBuf,
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]

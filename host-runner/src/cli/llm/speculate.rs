@@ -218,6 +218,7 @@ fn random_requests(arguments: &Arguments) -> Vec<Request> {
         max_new_tokens: arguments.max_new_tokens.clamp(1, 24),
         sampling: Sampling::Greedy,
         stop: Vec::new(),
+        full_length: false,
     };
     (0..arguments.limit.unwrap_or(170)).map(|_| request()).collect()
 }

@@ -1,9 +1,9 @@
 //! One job: read and check everything, then run each governor over the same requests.
 
+use super::super::board::real::RealBoard;
 use super::super::commissioned::with_fallback;
 use super::super::output::note;
 use super::present::{progress_bar, show_progress};
-use super::real::RealBoard;
 use super::{Arguments, DEFAULT_PROMPTS, FanOff, SHIPPED_REQUESTS, STOP};
 use crate::atomic_file::AtomicFile;
 use crate::board::actuator::incidents::Incidents;
@@ -76,7 +76,7 @@ impl<'a> Job<'a> {
             anyhow::ensure!((low..=high).contains(&value), "{what} must lie between {low} and {high}, not {value}");
             Ok(())
         };
-        plausible("--ambient", options.ambient, -40.0, 70.0)?;
+        plausible("--ambient", options.ambient(), -40.0, 70.0)?;
         plausible("--start", options.start(), -40.0, 100.0)?;
         plausible("--rate", options.rate, 1e-3, 1e3)?;
         anyhow::ensure!(options.requests != Some(0), "--requests must be at least 1");
@@ -108,7 +108,7 @@ impl<'a> Job<'a> {
             anyhow::ensure!(!path.is_dir(), "{} is a folder; choose another place with --out", path.display());
             AtomicFile::check(&path)?;
         }
-        let real = if options.is_real() { Some(RealBoard::open(&options.real)?) } else { None };
+        let real = if options.is_real() { Some(RealBoard::open(&options.real, &options.profile)?) } else { None };
         let profile = match (profile, &real) {
             (Some(profile), _) => profile,
             (None, Some(real)) => real.profile()?,
@@ -160,7 +160,7 @@ impl<'a> Job<'a> {
         let Some(real) = &self.real else {
             let options = self.options;
             let conditions = Conditions {
-                ambient_c: options.ambient,
+                ambient_c: options.ambient(),
                 start_c: options.start(),
                 seed: options.seed,
                 limit_c: f64::from(self.limits.temperature.0) / 1000.0,
@@ -294,7 +294,7 @@ impl<'a> Job<'a> {
             requests: self.requests,
             rate_per_s: options.rate,
             fan_off_at: self.fan_off_at,
-            ambient_c: Some(options.ambient).filter(|_| self.real.is_none()),
+            ambient_c: Some(options.ambient()).filter(|_| self.real.is_none()),
             start_c: Some(options.start()).filter(|_| self.real.is_none()),
             temperature_limit_c: f64::from(self.limits.temperature.0) / 1000.0,
             max_new_tokens: options.max_new_tokens,

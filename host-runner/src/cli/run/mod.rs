@@ -2,8 +2,9 @@
 
 mod job;
 mod present;
-mod real;
 
+use super::board::place::{DEFAULT_PROFILE, board_or_profile, is_jetson};
+use super::board::real;
 use super::interrupt::{self, STOP};
 use super::output::{note, print};
 use super::{Format, Outcome};
@@ -47,8 +48,8 @@ pub struct Arguments {
     /// Prompts: JSON lines with "prompt" and, if known, "answer"; or plain text, one per line.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PROMPTS)]
     prompts: PathBuf,
-    /// Board: a profile to simulate, or `jetson` for the real one.
-    #[arg(long, value_name = "FILE|jetson", default_value = "models/boards/agx-orin-hf.toml")]
+    /// Board: a profile to simulate (`sim` is the shipped one), or `jetson` for the real one.
+    #[arg(long, value_name = "FILE|sim|jetson", default_value = DEFAULT_PROFILE, value_parser = board_or_profile)]
     board: PathBuf,
     /// Policy image for the governor `learned`.
     #[arg(long, value_name = "FILE", default_value = "models/policies/service.elp")]
@@ -102,10 +103,10 @@ pub struct Arguments {
     /// The fan fails when this request arrives: a number, or `never`. Default: half way; on a real board never.
     #[arg(long, value_name = "N", value_parser = parse_fan_off)]
     fan_off_at: Option<FanOff>,
-    /// Air around the board, °C. The default is a kiosk in the sun.
-    #[arg(long, value_name = "CELSIUS", default_value_t = 42.0, allow_negative_numbers = true)]
-    ambient: f64,
-    /// Board temperature at the start, °C. Default: 20 above ambient.
+    /// Air around the simulated board, °C. Default: 42, a kiosk in the sun.
+    #[arg(long, value_name = "CELSIUS", allow_negative_numbers = true)]
+    ambient: Option<f64>,
+    /// Temperature of the simulated board at the start, °C. Default: 20 above ambient.
     #[arg(long, value_name = "CELSIUS", allow_negative_numbers = true)]
     start: Option<f64>,
     /// Temperature that must never be reached, °C. Default: the board profile's.
@@ -138,16 +139,18 @@ pub struct Arguments {
     /// Let the governor choose depths below the model's quality floor.
     #[arg(long)]
     any_depth: bool,
+    /// Knobs, limits and reward. Clocks that the board does not have are replaced by its own.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PROFILE, help_heading = "With --board jetson")]
+    profile: PathBuf,
     #[command(flatten)]
     real: real::Options,
 }
 
-/// What `--board` is called when it is no file.
-const JETSON: &str = "jetson";
-
 const DEFAULT_MODEL: &str = "models/tiny-llama/tiny-llama-f16.gguf";
 const DEFAULT_PROMPTS: &str = "models/prompts/questions.jsonl";
 const SHIPPED_REQUESTS: usize = 4800;
+/// Around the simulated board, °C.
+const USUAL_AIR_C: f64 = 42.0;
 
 /// Whom to compare with.
 #[derive(Clone, Debug)]
@@ -186,6 +189,12 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
             "--apply and --allow-nvpmodel are for a real board, and this one is simulated; add --board jetson"
         );
     }
+    if options.is_real() && (options.ambient.is_some() || options.start.is_some()) {
+        anyhow::bail!(
+            "--ambient and --start are for a simulated board; a real one has the air and the temperature that it has: leave \
+             them away"
+        );
+    }
     let job = Job::prepare(options)?;
     let session = job.session();
     interrupt::watch_and(move || {
@@ -222,7 +231,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
 impl Arguments {
     /// `--board jetson`; a file of that name is `./jetson`.
     fn is_real(&self) -> bool {
-        self.board.as_os_str() == JETSON
+        is_jetson(&self.board)
     }
 
     /// The governor asked for, then those to compare it with, each once.
@@ -256,7 +265,11 @@ impl Arguments {
         }
     }
 
+    fn ambient(&self) -> f64 {
+        self.ambient.unwrap_or(USUAL_AIR_C)
+    }
+
     fn start(&self) -> f64 {
-        self.start.unwrap_or(self.ambient + 20.0)
+        self.start.unwrap_or(self.ambient() + 20.0)
     }
 }

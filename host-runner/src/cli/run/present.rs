@@ -17,7 +17,7 @@ impl Job<'_> {
         let runs: Vec<(String, &[TurnRecord])> =
             results.iter().take(COLUMNS).map(|result| (result.governor.to_string(), result.turns.as_slice())).collect();
         let place = match &self.real {
-            None => format!("simulated board: {} °C ambient, {} requests/s", self.options.ambient, self.options.rate),
+            None => format!("simulated board: {} °C ambient, {} requests/s", self.options.ambient(), self.options.rate),
             Some(real) => format!("{}: {} requests/s", real.name(), self.options.rate),
         };
         figure::of_runs(&runs, limit_c, &place).draw(&self.options.out.join("run.png"))?;
@@ -93,7 +93,7 @@ impl Job<'_> {
             self.board_name(),
             self.requests,
             options.rate,
-            if self.real.is_none() { format!(", {} °C ambient", options.ambient) } else { String::new() },
+            if self.real.is_none() { format!(", {} °C ambient", options.ambient()) } else { String::new() },
             self.limits.min_depth,
             options.seed
         );
@@ -118,10 +118,8 @@ impl Job<'_> {
 /// What went otherwise than wished on a real board.
 fn happened(results: &[Run]) -> String {
     let line = |Run { governor, incidents, .. }: &Run| {
-        let Some(Ok(serde_json::Value::Object(counts))) = incidents.map(serde_json::to_value) else { return None };
-        let counted = counts.iter().filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0));
-        let list: Vec<String> = counted.map(|(what, count)| format!("{} {count}", what.replace('_', " "))).collect();
-        (!list.is_empty()).then(|| format!("\n{governor}: {}", list.join(", ")))
+        let list = incidents.map(|incidents| incidents.to_string()).unwrap_or_default();
+        (!list.is_empty()).then(|| format!("\n{governor}: {list}"))
     };
     results.iter().filter_map(line).collect()
 }

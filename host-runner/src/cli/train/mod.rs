@@ -3,6 +3,7 @@
 mod losses;
 mod online;
 mod pretrain;
+mod real;
 mod resume;
 
 use super::{Format, Outcome};

@@ -6,9 +6,9 @@ use super::super::output::{Object, note, print};
 use super::super::world::WorldArguments;
 use super::super::{Format, Outcome};
 use super::losses::{self, Row, draw};
-use super::{Files, within};
+use super::{Files, real, within};
 use crate::atomic_file::AtomicFile;
-use crate::env::living::Workload;
+use crate::env::living::{LivingError, Workload};
 use crate::env::logged;
 use crate::eval::prototype::log::step;
 use crate::grpo::checkpoint::{Checkpoint, Content};
@@ -17,7 +17,7 @@ use crate::grpo::network::Network;
 use crate::grpo::online::fan::FanSchedule;
 use crate::grpo::online::place::{GridFile, Place};
 use crate::grpo::online::turn_log::{self, TurnLog};
-use crate::grpo::online::{Episode, OnlineTrainer, Plan};
+use crate::grpo::online::{Episode, OnlineError, OnlineTrainer, Plan};
 use crate::grpo::rollout::World;
 use crate::import::prototype::Prototype;
 use crate::import::torch;
@@ -45,20 +45,24 @@ use std::time::Instant;
 /// An episode is one group: different actions of the policy, each for one turn in random order and once more in mirrored
 /// order, then greedy turns of the policy by itself. The supervisor is on. `--from` takes a checkpoint, a policy image or
 /// a `PyTorch` checkpoint of the published prototype (.pth), and keeps the policy near it.
+///
+/// With `--board jetson` llama.cpp answers on this machine, with clocks and fan set for every turn (`--apply`); they are given
+/// back, however the training ends.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   energyllm train online --from models/policies/service.elp --episodes 200 --out tuned.ckpt
   energyllm train online --from policy.ckpt --fan cycle:30,70 --ambient 35 --quantized
   energyllm train online --board replay --grid grid_fan_on.csv --grid-fan-off grid_fan_off.csv --fan prototype-continued
-  energyllm train online --from grpo_model_FINAL.pth --board replay --grid grid_fan_on.csv")]
+  energyllm train online --from grpo_model_FINAL.pth --board replay --grid grid_fan_on.csv
+  sudo energyllm train online --board jetson --apply --from models/policies/service.elp --model model.gguf --threads 8")]
 pub struct Arguments {
     /// The board.
     #[arg(long, value_enum, default_value_t = Board::Sim)]
     board: Board,
     /// Board profile: physics, knobs, limits and reward.
     #[arg(long, value_name = "FILE", default_value = "models/boards/agx-orin-hf.toml")]
-    profile: PathBuf,
+    pub profile: PathBuf,
     /// Quality of the answers per depth, written by the model's maker.
     #[arg(long, value_name = "FILE", default_value = "models/tiny-llama/depths.json")]
     depths: PathBuf,
@@ -78,18 +82,18 @@ pub struct Arguments {
     /// Which reward. Default: that of the policy, and step for a random one on a replay.
     #[arg(long, value_enum)]
     reward: Option<RewardName>,
-    /// Sim: requests per second. Default: 4; 10 under the reward step, which keeps every batch full.
+    /// Requests per second. Default: 4; 10 under the reward step, which keeps every batch full.
     #[arg(long)]
-    rate: Option<f64>,
-    /// Sim: air around the board, °C.
-    #[arg(long, value_name = "C", default_value_t = 25.0)]
-    ambient: f64,
+    pub rate: Option<f64>,
+    /// Sim: air around the board, °C. Default: 25.
+    #[arg(long, value_name = "C", allow_negative_numbers = true)]
+    ambient: Option<f64>,
     /// Sim: temperature of the board at the start, °C. Default: 20 K above the air.
-    #[arg(long, value_name = "C")]
+    #[arg(long, value_name = "C", allow_negative_numbers = true)]
     start: Option<f64>,
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub seed: u64,
     /// Most episodes.
     #[arg(long, default_value_t = Plan::default().episodes)]
     episodes: u32,
@@ -126,6 +130,15 @@ pub struct Arguments {
     /// Where the checkpoint goes; logs, figure and manifest lie beside it.
     #[arg(long, value_name = "FILE", default_value = "out/online.ckpt")]
     out: PathBuf,
+    #[command(flatten)]
+    pub real: real::Arguments,
+}
+
+impl Arguments {
+    /// Requests per second.
+    pub fn rate(&self, reward: RewardName) -> f64 {
+        self.rate.unwrap_or(if reward == RewardName::Step { 10.0 } else { 4.0 })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -134,16 +147,20 @@ enum Board {
     Sim,
     /// Logged grids.
     Replay,
+    /// The board of this machine.
+    Jetson,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum RewardName {
+pub enum RewardName {
     /// Energy per token, response, heat, quality.
     Service,
     /// That of the published training logs.
     Step,
 }
 
+/// Air around the simulated board, °C.
+const USUAL_AIR_C: f64 = 25.0;
 /// Prompts and answers of the service, tokens.
 const PROMPT: (u32, u32) = (14, 30);
 const ANSWER: (u32, u32) = (12, 28);
@@ -184,13 +201,28 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let (policy, place, rule) = match options.board {
         Board::Sim => simulated(options, world, from, reward),
         Board::Replay => replayed(options, &world, from, reward)?,
+        Board::Jetson => return real::run(options, &world, from, reward, plan, format),
     };
     let trainer = OnlineTrainer::new(policy, place, rule, plan)?;
-    let files = Files::beside(&options.out);
+    let manifest = manifest(options)?;
+    let manifest = if matches!(options.board, Board::Sim) { manifest.on_simulated(&board) } else { manifest };
+    begin(trainer, options, &manifest, format)
+}
+
+pub fn manifest(options: &Arguments) -> anyhow::Result<Manifest> {
     let mut inputs = vec![options.profile.as_path(), options.depths.as_path()];
     inputs.extend(options.from.iter().chain(&options.grid).chain(&options.grid_fan_off).map(PathBuf::as_path));
-    let manifest = Manifest::of("train online", options.seed, &inputs)?;
-    let manifest = if matches!(options.board, Board::Sim) { manifest.on_simulated(&board) } else { manifest };
+    Ok(Manifest::of("train online", options.seed, &inputs)?)
+}
+
+/// Begins the files, and trains.
+pub fn begin(
+    trainer: OnlineTrainer,
+    options: &Arguments,
+    manifest: &Manifest,
+    format: Format,
+) -> anyhow::Result<Outcome> {
+    let files = Files::beside(&options.out);
     manifest.write(&files.manifest())?;
     let losses = CsvLog::create(&files.losses(), &losses::COLUMNS)?;
     let episodes = CsvLog::create(&files.episodes(), &turn_log::COLUMNS)?;
@@ -207,7 +239,7 @@ fn check(options: &Arguments) -> anyhow::Result<()> {
     anyhow::ensure!((0.0..=1000.0).contains(&options.kl), "--kl must lie between 0 and 1000, not {}", options.kl);
     let rate = options.rate.unwrap_or(1.0);
     anyhow::ensure!((1e-3..=1000.0).contains(&rate), "--rate must lie between 0.001 and 1000, not {rate}");
-    for (name, celsius) in [("--ambient", Some(options.ambient)), ("--start", options.start)] {
+    for (name, celsius) in [("--ambient", options.ambient), ("--start", options.start)] {
         anyhow::ensure!(
             celsius.is_none_or(|celsius| (-40.0..=95.0).contains(&celsius)),
             "{name} must lie between -40 and 95 °C"
@@ -218,8 +250,14 @@ fn check(options: &Arguments) -> anyhow::Result<()> {
         Board::Replay if grids == 0 => {
             anyhow::bail!("--board replay needs logged grids; name them with --grid and --grid-fan-off")
         }
-        Board::Sim if grids > 0 => {
-            anyhow::bail!("--grid is for --board replay; the simulated board has its own physics")
+        Board::Sim | Board::Jetson if grids > 0 => {
+            anyhow::bail!("--grid is for --board replay; other boards have their own physics")
+        }
+        Board::Replay | Board::Jetson if options.ambient.is_some() || options.start.is_some() => {
+            anyhow::bail!("--ambient and --start are for the simulated board; leave them away")
+        }
+        Board::Sim | Board::Replay if options.real.changes_a_board() => {
+            anyhow::bail!("--apply and --allow-nvpmodel are for a real board; add --board jetson")
         }
         _ => Ok(()),
     }
@@ -249,7 +287,7 @@ pub fn read_policy(path: &Path, actions: &ActionSpace, seed: u64) -> anyhow::Res
 fn default_reward(options: &Arguments, from: Option<&Checkpoint>) -> anyhow::Result<RewardName> {
     match (from.map(|policy| policy.content.reward), options.board) {
         (None, Board::Replay) | (Some(Variant::Step), _) => Ok(RewardName::Step),
-        (None, Board::Sim) | (Some(Variant::Service), _) => Ok(RewardName::Service),
+        (None, Board::Sim | Board::Jetson) | (Some(Variant::Service), _) => Ok(RewardName::Service),
         (Some(other), _) => anyhow::bail!(
             "the policy was trained for the reward {other}, which online training does not have; choose --reward service \
              or --reward step"
@@ -258,7 +296,7 @@ fn default_reward(options: &Arguments, from: Option<&Checkpoint>) -> anyhow::Res
 }
 
 /// Limits for trials: heat and power bind as ever, but a trial wants its setting now.
-const fn for_trials(limits: Limits) -> Limits {
+pub const fn for_trials(limits: Limits) -> Limits {
     Limits { pace: Paces::FREE, ..limits }
 }
 
@@ -270,22 +308,27 @@ fn simulated(
 ) -> (Checkpoint, Place, RewardRule) {
     let policy = from.unwrap_or_else(|| random(&world.profile.actions, options.seed));
     let published = reward == RewardName::Step;
+    let ambient_c = options.ambient.unwrap_or(USUAL_AIR_C);
     let workload = Workload {
-        rate: options.rate.unwrap_or(if published { 10.0 } else { 4.0 }),
+        rate: options.rate(reward),
         prompt_tokens: if published { PUBLISHED_PROMPT } else { PROMPT },
         answer_tokens: if published { PUBLISHED_ANSWER } else { ANSWER },
-        ambient_c: options.ambient,
-        start_c: options.start.unwrap_or(options.ambient + 20.0),
+        ambient_c,
+        start_c: options.start.unwrap_or(ambient_c + 20.0),
         response_limit: world.reward.response_limit,
         seed: options.seed,
     };
     let limits = for_trials(world.limits);
     let place = Place::Simulated { plant: Box::new(world.profile.plant), limits, workload };
-    let rule = match reward {
-        RewardName::Service => RewardRule::Service(world.reward),
+    (policy, place, rule(reward, &world.reward))
+}
+
+/// The reward where no log sets its ranges.
+pub fn rule(reward: RewardName, service: &controller_core::reward::service::Service) -> RewardRule {
+    match reward {
+        RewardName::Service => RewardRule::Service(service.clone()),
         RewardName::Step => RewardRule::Step(PUBLISHED.map(&Fixed::from_num)),
-    };
-    (policy, place, rule)
+    }
 }
 
 fn replayed(
@@ -335,7 +378,7 @@ fn step_of(on: &[Log], off: &[Log]) -> anyhow::Result<Step<f64>> {
 }
 
 /// A random policy for these knobs.
-fn random(actions: &ActionSpace, seed: u64) -> Checkpoint {
+pub fn random(actions: &ActionSpace, seed: u64) -> Checkpoint {
     let observation = layout::standard();
     let network = Network::new(observation.len(), &[32, 32], actions.sizes().iter().sum(), seed);
     let content = Content {
@@ -370,7 +413,11 @@ pub fn go_on(
     trainer.checkpoint().write(&files.checkpoint)?;
     let mut stop = None;
     while !trainer.is_done() && !interrupt::is_wanted() {
-        let episode = trainer.episode()?;
+        let episode = match trainer.episode() {
+            // What was tried of the group is not enough to learn from.
+            Err(OnlineError::Board(LivingError::Stopped)) => break,
+            episode => episode?,
+        };
         let log =
             TurnLog { actions: &trainer.content().actions, limits: trainer.place().limits(), rule: trainer.rule() };
         log.rows(&episode).iter().try_for_each(|row| episodes.row(row))?;
@@ -391,7 +438,7 @@ pub fn go_on(
     episodes.sync()?;
     checkpoint.write(&files.checkpoint)?;
     let simulated = trainer.place().is_simulated();
-    let source = if simulated { "simulated board" } else { "logged grids" };
+    let source = trainer.place().kind();
     let seed = trainer.plan().seed;
     let figure = trainer.counts().1 > 0;
     if figure {
@@ -418,7 +465,11 @@ pub fn go_on(
         Format::Text => print(&format!(
             "{} on the {source}: {done} episodes, {turns} turns, {requests} requests, {updates} updates{}\n\
              mean reward of the last greedy turns: {}\ncheckpoint: {}\nturns: {}\nlosses: {}{}",
-            if complete { "trained" } else { "interrupted; `energyllm train resume` goes on" },
+            match (complete, trainer.place()) {
+                (true, _) => "trained",
+                (false, Place::Real { .. }) => "interrupted; `--from` with its checkpoint goes on",
+                (false, _) => "interrupted; `energyllm train resume` goes on",
+            },
             stop.map_or_else(String::new, |rule| format!("; stopped by the rule {rule:?}").to_lowercase()),
             trainer.convergence().mean_reward().map_or_else(|| "none".into(), |reward| format!("{reward:.4}")),
             files.checkpoint.display(),

@@ -260,6 +260,12 @@ impl OnlineTrainer {
     /// Starts from a policy, which becomes the reference as well.
     pub fn new(policy: Checkpoint, place: Place, rule: RewardRule, plan: Plan) -> Result<Self, OnlineError> {
         let board = place.build(&policy.content.actions, &policy.content.observation)?;
+        Ok(Self::on(board, policy, place, rule, plan))
+    }
+
+    /// The same on a board that is there already.
+    #[must_use]
+    pub fn on(board: Box<dyn LivingBoard>, policy: Checkpoint, place: Place, rule: RewardRule, plan: Plan) -> Self {
         let content = Content {
             reward: rule.variant(),
             environment: place.name(),
@@ -286,7 +292,7 @@ impl OnlineTrainer {
             convergence: Convergence::default(),
             past: Vec::new(),
         };
-        Ok(Self { board, content, learner, reference: policy.network, state })
+        Self { board, content, learner, reference: policy.network, state }
     }
 
     /// Goes on where a checkpoint was written.

@@ -37,6 +37,13 @@ pub enum Place {
         /// Seed of the choice among rows of one setting.
         seed: u64,
     },
+    /// A real board, which cannot be built again.
+    Real {
+        /// Its name.
+        name: String,
+        /// Limits of the supervisor.
+        limits: Limits,
+    },
 }
 
 /// A file with its digest, so that nobody goes on with another one.
@@ -71,6 +78,12 @@ pub enum PlaceError {
         /// The file.
         path: PathBuf,
     },
+    /// A real board has no beginning to go back to.
+    #[error(
+        "this training was on the real board {0}, which cannot be set back; start another one from its policy: `train online \
+         --board jetson --from CHECKPOINT`"
+    )]
+    Real(String),
     /// The logs make no board.
     #[error(transparent)]
     Logged(#[from] LoggedError),
@@ -106,7 +119,7 @@ impl Place {
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         match self {
-            Self::Simulated { limits, .. } | Self::Logged { limits, .. } => limits,
+            Self::Simulated { limits, .. } | Self::Logged { limits, .. } | Self::Real { limits, .. } => limits,
         }
     }
 
@@ -116,6 +129,7 @@ impl Place {
         match self {
             Self::Simulated { plant, .. } => format!("plant {}, online", plant.name),
             Self::Logged { plant, .. } => format!("logged grids, {}", plant.name),
+            Self::Real { name, .. } => format!("{name}, online"),
         }
     }
 
@@ -123,6 +137,16 @@ impl Place {
     #[must_use]
     pub const fn is_simulated(&self) -> bool {
         matches!(self, Self::Simulated { .. })
+    }
+
+    /// What it is called in reports.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Simulated { .. } => "simulated board",
+            Self::Logged { .. } => "logged grids",
+            Self::Real { .. } => "this board, measured",
+        }
     }
 
     /// The board, at its very beginning. `actions` and `layout` are the policy's.
@@ -138,6 +162,7 @@ impl Place {
                 let board = Logged::new(plant, *limits, (&on, &off), actions.clone(), layout.to_vec(), *seed)?;
                 Ok(Box::new(board))
             }
+            Self::Real { name, .. } => Err(PlaceError::Real(name.clone())),
         }
     }
 }

@@ -320,7 +320,7 @@ impl Plot<'_> {
                 Rule::Across(value, name) => {
                     let y = self.y(*value);
                     // Under the line where there is no room above it.
-                    let beside = if y - top < 14.0 { y + 8.0 } else { y - 8.0 };
+                    let beside = if y - top < 16.0 { y + 10.0 } else { y - 9.0 };
                     (vec![(left, y), (right, y)], (left + 4.0, beside), name, Align::Start)
                 }
                 Rule::At(value, name) => {

@@ -19,9 +19,10 @@ fn plan() -> Plan {
             fan_pwm: vec![255],
         },
         effort: Effort { repeats: 3, warm_up: 1, longest_warm_up: 8, prompt_tokens: 17, answer_tokens: 100 },
-        ambient_c: 25.0,
-        interference: 0.2,
+        ambient_c: Some(25.0),
+        interference: Some(0.2),
         gap_s: 0.5,
+        real: None,
     }
 }
 
@@ -34,7 +35,7 @@ fn rows(plan: &Plan, interference: f64) -> Vec<Row> {
 #[test]
 fn a_file_torn_anywhere_goes_on_to_the_same_bytes() {
     let (plan, folder) = (plan(), tempfile::tempdir().unwrap());
-    let rows = rows(&plan, plan.interference);
+    let rows = rows(&plan, plan.interference.unwrap());
     let write = |path: &Path| {
         let mut file = SweepFile::open(path, &plan).unwrap();
         for row in &rows {

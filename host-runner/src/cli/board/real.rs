@@ -1,7 +1,7 @@
 //! `--board jetson`: the board of this machine, or of a tree of files, instead of the simulated one.
 
-use super::super::board::place::Place;
 use super::super::output::note;
+use super::place::Place;
 use crate::board::actuator::Actuator;
 use crate::board::actuator::clock::{GpuClock, Range};
 use crate::board::actuator::fan::FanControl;
@@ -24,7 +24,7 @@ use crate::run::record::RealHeader;
 use anyhow::Context as _;
 use clap::Args;
 use controller_core::units::MilliCelsius;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 /// How long the GPU's clock is waited for: it appears at the first power-up of the GPU.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Options of a run on a real board.
+/// Options of whatever runs on a real board.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "With --board jetson")]
 pub struct Options {
@@ -42,9 +42,6 @@ pub struct Options {
     /// Really set clocks and fan. Without it decisions are made and measured, and the board is left alone.
     #[arg(long)]
     apply: bool,
-    /// Knobs, limits and reward. Clocks that the board does not have are replaced by its own.
-    #[arg(long, value_name = "FILE", default_value = "models/boards/agx-orin-hf.toml")]
-    profile: PathBuf,
     /// Power mode for the run, by its name (MAXN, 30W, ...); needs --apply. Never changed without this.
     #[arg(long, value_name = "MODE")]
     allow_nvpmodel: Option<String>,
@@ -64,11 +61,17 @@ impl Options {
     pub const fn changes_a_board(&self) -> bool {
         self.apply || self.allow_nvpmodel.is_some()
     }
+
+    /// Clocks and fan may be set.
+    pub const fn applies(&self) -> bool {
+        self.apply
+    }
 }
 
 /// A real board that was taken over, or in a dry run is looked at.
 pub struct RealBoard {
     options: Options,
+    profile: PathBuf,
     tree: Arc<dyn FileTree>,
     found: Found,
     gpu: Gpu,
@@ -79,9 +82,9 @@ pub struct RealBoard {
 }
 
 impl RealBoard {
-    /// Discovers the board and takes it over. To be called after the language model is loaded: with a model on
+    /// Discovers the board and takes it over; `profile` has knobs, limits and reward. To be called after the language model is loaded: with a model on
     /// the GPU the GPU is awake, and its clock is there.
-    pub fn open(options: &Options) -> anyhow::Result<Self> {
+    pub fn open(options: &Options, profile: &Path) -> anyhow::Result<Self> {
         let place = &options.place;
         let tree = place.tree()?;
         let found = discover(tree.as_ref())?;
@@ -114,7 +117,7 @@ impl RealBoard {
             note("dry run: nothing is written to the board; set clocks and fan with --apply");
         }
         Notify::of_systemd().ready();
-        Ok(Self { options: options.clone(), tree, found, gpu, allowed, session, guardian })
+        Ok(Self { options: options.clone(), profile: profile.to_owned(), tree, found, gpu, allowed, session, guardian })
     }
 
     /// What has to be given back when a signal ends the run.
@@ -129,7 +132,7 @@ impl RealBoard {
 
     /// The profile, brought to this board.
     pub fn profile(&self) -> anyhow::Result<BoardProfile> {
-        let profile = BoardProfile::read(&self.options.profile)?;
+        let profile = BoardProfile::read(&self.profile)?;
         let before = profile.actions.clone();
         let profile = fit(profile, &self.gpu.frequencies_hz, self.allowed, self.found.thermal.as_ref().ok());
         if profile.actions != before {
@@ -138,15 +141,23 @@ impl RealBoard {
                  clocks is refused; choose another governor (--governor ondemand), or train one for this board",
                 profile.actions.decode_khz.len(),
                 self.allowed,
-                self.options.profile.display()
+                self.profile.display()
             ));
         }
         Ok(profile)
     }
 
     /// The file that the profile comes from.
-    pub fn profile_path(&self) -> &std::path::Path {
-        &self.options.profile
+    pub fn profile_path(&self) -> &Path {
+        &self.profile
+    }
+
+    /// The board's own table of clocks, kHz, ascending.
+    pub fn clocks_khz(&self) -> Vec<u32> {
+        let mut clocks: Vec<u32> =
+            self.gpu.frequencies_hz.iter().filter_map(|hz| u32::try_from(hz / 1000).ok()).collect();
+        clocks.sort_unstable();
+        clocks
     }
 
     /// What the record says about it.
@@ -198,11 +209,17 @@ impl RealBoard {
 
 impl Drop for RealBoard {
     fn drop(&mut self) {
-        self.session.release();
+        let restored = self.session.release();
+        for failure in &restored.failed {
+            note(&format!("not given back: {failure}"));
+        }
         if let Some(mut guardian) = self.guardian.take() {
-            // Its input is closed: it looks, finds everything given back, and ends.
+            // Its input is closed: it looks, finds everything given back, and ends. If something is not, it tries again when
+            // we and our lock are gone.
             drop(guardian.stdin.take());
-            let _ = guardian.wait();
+            if restored.is_complete() {
+                let _ = guardian.wait();
+            }
         }
     }
 }

@@ -1,11 +1,14 @@
 //! `energyllm sweep`.
 
+mod real;
+
+use super::board::place::{DEFAULT_PROFILE, board_or_profile, is_jetson};
 use super::output::{Object, note, print};
 use super::{Format, Outcome};
 use crate::env::profile::BoardProfile;
 use crate::input_file;
 use crate::report::table::Table;
-use crate::sweep::file::{Plan, SweepFile, manifest_path};
+use crate::sweep::file::{Plan, RealPlan, SweepFile, manifest_path};
 use crate::sweep::rig::World;
 use crate::sweep::row::measure;
 use crate::sweep::{Effort, Grid, Rig, SimulatedRig};
@@ -13,7 +16,7 @@ use anyhow::Context as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest as _, Sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -26,15 +29,19 @@ use std::time::Instant;
 /// on where it was.
 ///
 /// Knobs are lists of values and ranges: `0,4,8`, `0-10`, `1-32:4`. Clocks are indices into the board's table.
+///
+/// With `--board jetson` the batches are run by llama.cpp on this machine, with clocks and fan set for each setting (`--apply`);
+/// they are given back, however the sweep ends.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   energyllm sweep --out out/sweep.csv                        all knobs of the profile
   energyllm sweep --decode 0-10 --batch 1,32 --fan 0,255     a sub-grid
-  energyllm sweep --prefill 10 --repeats 5 --interference 0.05")]
+  energyllm sweep --prefill 10 --repeats 5 --interference 0.05
+  sudo energyllm sweep --board jetson --apply --model model.gguf --threads 8 --out jetson.csv")]
 pub struct Arguments {
-    /// Board profile.
-    #[arg(long, value_name = "FILE", default_value = "models/boards/agx-orin-hf.toml")]
+    /// Board: a profile to simulate (`sim` is the shipped one), or `jetson` for the real one.
+    #[arg(long, value_name = "FILE|sim|jetson", default_value = DEFAULT_PROFILE, value_parser = board_or_profile)]
     board: PathBuf,
     /// Prefill clocks, indices. Default: all.
     #[arg(long, value_name = "LIST")]
@@ -69,19 +76,24 @@ pub struct Arguments {
     /// Time between two batches, s.
     #[arg(long, value_name = "SECONDS", default_value_t = 0.325)]
     gap: f64,
-    /// Air around the simulated board, °C.
-    #[arg(long, value_name = "CELSIUS", default_value_t = 25.0, allow_negative_numbers = true)]
-    ambient: f64,
-    /// Probability that another process disturbs a batch of the simulated board.
-    #[arg(long, value_name = "PROBABILITY", default_value_t = 0.0)]
-    interference: f64,
+    /// Air around the simulated board, °C. Default: 25.
+    #[arg(long, value_name = "CELSIUS", allow_negative_numbers = true)]
+    ambient: Option<f64>,
+    /// Probability that another process disturbs a batch of the simulated board. Default: 0.
+    #[arg(long, value_name = "PROBABILITY", allow_negative_numbers = true)]
+    interference: Option<f64>,
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// The CSV; its manifest lies beside it.
     #[arg(long, value_name = "FILE", default_value = "out/sweep.csv")]
     out: PathBuf,
+    #[command(flatten)]
+    real: real::Arguments,
 }
+
+/// Air around the simulated board, °C.
+const USUAL_AIR_C: f64 = 25.0;
 
 /// How a sweep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,27 +114,49 @@ impl Ending {
 }
 
 pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+    check(options)?;
+    if is_jetson(&options.board) {
+        return real::run(options, format);
+    }
+    anyhow::ensure!(
+        !options.real.changes_a_board(),
+        "--apply and --allow-nvpmodel are for a real board, and this one is simulated; add --board jetson"
+    );
     let profile = BoardProfile::read(&options.board)?;
-    let plan = plan(options, &profile)?;
-    let world =
-        World { ambient_c: plan.ambient_c, seed: plan.seed, interference: plan.interference, gap_s: plan.gap_s };
+    let plan = plan(options, &Knobs::of_profile(&profile), &options.board, profile.plant.name.as_ref(), None)?;
+    let world = World {
+        ambient_c: options.ambient.unwrap_or(USUAL_AIR_C),
+        seed: plan.seed,
+        interference: options.interference.unwrap_or(0.0),
+        gap_s: plan.gap_s,
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    // Fails only when a handler exists; then that one decides.
+    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    sweep(options, &plan, &mut SimulatedRig::new(&profile.plant, world), &stop, format)
+}
+
+/// Measures what is missing in the file, and says what came of it.
+fn sweep<R: Rig>(
+    options: &Arguments,
+    plan: &Plan,
+    rig: &mut R,
+    stop: &AtomicBool,
+    format: Format,
+) -> anyhow::Result<Outcome> {
     if let Some(folder) = options.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
-    let mut file = SweepFile::open(&options.out, &plan)?;
+    let mut file = SweepFile::open(&options.out, plan)?;
     let before = file.done().len();
     if before > 0 || file.was_torn() {
         let torn = if file.was_torn() { ", a torn last line was removed" } else { "" };
         note(&format!("sweep: going on behind {before} of {} rows{torn}", plan.grid.len()));
     }
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    // Fails only when a handler exists; then that one decides.
-    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
     let started = Instant::now();
-    let mut rig = SimulatedRig::new(&profile.plant, world);
-    let (ending, sums) = measure_all(&mut rig, &mut file, &plan, &stop)?;
-    report(options, &plan, &file, before, ending, &sums, started, format)
+    let (ending, sums) = measure_all(rig, &mut file, plan, stop)?;
+    report(options, plan, &file, before, ending, &sums, started, format)
 }
 
 /// What the new rows add up to.
@@ -155,8 +189,13 @@ fn measure_all<R: Rig>(
             return Ok((Ending::Interrupted, sums));
         }
         bar.set_message(key.to_string());
-        let measured =
-            measure(rig, &key, &plan.effort, plan.simulated).with_context(|| format!("the setting {key} failed"))?;
+        let measured = measure(rig, &key, &plan.effort, plan.simulated);
+        // On a real board the batch was cut short and the clocks given back: that is no row.
+        if !plan.simulated && stop.load(Ordering::Relaxed) {
+            bar.finish_and_clear();
+            return Ok((Ending::Interrupted, sums));
+        }
+        let measured = measured.with_context(|| format!("the setting {key} failed"))?;
         let Some(row) = measured else {
             bar.finish_and_clear();
             note(&format!("sweep: the board switched itself off at {key}; let it cool, or sweep with its fan"));
@@ -174,7 +213,7 @@ fn measure_all<R: Rig>(
     Ok((Ending::Complete, sums))
 }
 
-fn plan(options: &Arguments, profile: &BoardProfile) -> anyhow::Result<Plan> {
+fn check(options: &Arguments) -> anyhow::Result<()> {
     let within = |name: &str, value: f64, low: f64, high: f64| {
         anyhow::ensure!((low..=high).contains(&value), "{name} must lie between {low} and {high}, not {value}");
         Ok(())
@@ -185,43 +224,74 @@ fn plan(options: &Arguments, profile: &BoardProfile) -> anyhow::Result<Plan> {
     within("--prompt-tokens", f64::from(options.prompt_tokens), 1.0, 1e6)?;
     within("--answer-tokens", f64::from(options.answer_tokens), 1.0, 1e6)?;
     within("--gap", options.gap, 0.0, 600.0)?;
-    within("--ambient", options.ambient, -40.0, 70.0)?;
-    within("--interference", options.interference, 0.0, 0.5)?;
-    let clocks = profile.plant.gpu_clock_khz.len();
-    let layers = profile.plant.layers;
-    let all_clocks = || (0..clocks).collect::<Vec<_>>();
-    let full_depth = u16::try_from(layers).context("more layers than a sweep can name")?;
+    within("--ambient", options.ambient.unwrap_or(USUAL_AIR_C), -40.0, 70.0)?;
+    within("--interference", options.interference.unwrap_or(0.0), 0.0, 0.5)
+}
+
+/// What a board and its model offer, and what of it is swept when nothing else is said.
+struct Knobs {
+    /// Clocks in the board's table.
+    clocks: usize,
+    /// Clocks to sweep.
+    usual_clocks: Vec<usize>,
+    usual_batches: Vec<usize>,
+    layers: u32,
+}
+
+impl Knobs {
+    fn of_profile(profile: &BoardProfile) -> Self {
+        let clocks = profile.plant.gpu_clock_khz.len();
+        Self {
+            clocks,
+            usual_clocks: (0..clocks).collect(),
+            usual_batches: batches(profile),
+            layers: profile.plant.layers,
+        }
+    }
+}
+
+fn batches(profile: &BoardProfile) -> Vec<usize> {
+    profile.actions.batch.iter().map(|&batch| usize::from(batch)).collect()
+}
+
+fn plan(
+    options: &Arguments,
+    knobs: &Knobs,
+    profile: &Path,
+    board: &str,
+    real: Option<RealPlan>,
+) -> anyhow::Result<Plan> {
+    let full_depth = u16::try_from(knobs.layers).context("more layers than a sweep can name")?;
     let list = |name: &str, text: &Option<String>, default: Vec<usize>| match text {
         Some(text) => values(text).map_err(|reason| anyhow::anyhow!("{name}: {reason}")),
         None => Ok(default),
     };
     let narrow = |name: &str, list: Vec<usize>| -> anyhow::Result<Vec<u16>> {
         list.into_iter()
-            .map(|value| u16::try_from(value).with_context(|| format!("{name}: {value} is too large")))
+            .map(|value| u16::try_from(value).map_err(|_| anyhow::anyhow!("{name}: {value} is too large")))
             .collect()
     };
-    let batches = profile.actions.batch.iter().map(|&batch| usize::from(batch)).collect();
     let fan = list("--fan", &options.fan, vec![255])?;
     let grid = Grid {
-        prefill: list("--prefill", &options.prefill, all_clocks())?,
-        decode: list("--decode", &options.decode, all_clocks())?,
-        batch: narrow("--batch", list("--batch", &options.batch, batches)?)?,
+        prefill: list("--prefill", &options.prefill, knobs.usual_clocks.clone())?,
+        decode: list("--decode", &options.decode, knobs.usual_clocks.clone())?,
+        batch: narrow("--batch", list("--batch", &options.batch, knobs.usual_batches.clone())?)?,
         depth: narrow("--depth", list("--depth", &options.depth, vec![usize::from(full_depth)])?)?,
         fan_pwm: fan
             .into_iter()
-            .map(|value| u8::try_from(value).with_context(|| format!("--fan: a duty is 0 to 255, not {value}")))
+            .map(|value| u8::try_from(value).map_err(|_| anyhow::anyhow!("--fan: a duty is 0 to 255, not {value}")))
             .collect::<Result<_, _>>()?,
     };
-    grid.check(clocks, layers)?;
+    grid.check(knobs.clocks, knobs.layers)?;
     anyhow::ensure!(grid.len() <= 1_000_000, "the grid has {} settings; sweep fewer", grid.len());
-    let bytes = input_file::read(&options.board)?;
+    let simulated = real.is_none();
     Ok(Plan {
         command: "sweep".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         seed: options.seed,
-        simulated: true,
-        board: profile.plant.name.to_string(),
-        board_sha256: format!("{:x}", Sha256::digest(bytes)),
+        simulated,
+        board: board.to_owned(),
+        board_sha256: format!("{:x}", Sha256::digest(input_file::read(profile)?)),
         grid,
         effort: Effort {
             repeats: options.repeats,
@@ -230,9 +300,10 @@ fn plan(options: &Arguments, profile: &BoardProfile) -> anyhow::Result<Plan> {
             prompt_tokens: options.prompt_tokens,
             answer_tokens: options.answer_tokens,
         },
-        ambient_c: options.ambient,
-        interference: options.interference,
+        ambient_c: simulated.then_some(options.ambient.unwrap_or(USUAL_AIR_C)),
+        interference: simulated.then_some(options.interference.unwrap_or(0.0)),
         gap_s: options.gap,
+        real,
     })
 }
 
@@ -272,7 +343,8 @@ fn report(
     let rows = file.done().len();
     match format {
         Format::Text => {
-            let mut table = Table::new(["simulated board", plan.board.as_str()]);
+            let corner = if plan.simulated { "simulated board" } else { "this board, measured" };
+            let mut table = Table::new([corner, plan.board.as_str()]);
             for (name, value) in [
                 ("ended", ending.name().to_owned()),
                 ("rows in the file", format!("{rows} of {}", plan.grid.len())),

@@ -1,0 +1,114 @@
+//! `energyllm sweep --board jetson`.
+
+use super::super::board::place::DEFAULT_PROFILE;
+use super::super::board::real::{Options, RealBoard};
+use super::super::output::{note, printable};
+use super::super::{Format, Outcome};
+use super::{Knobs, batches, plan, sweep};
+use crate::atomic_file::AtomicFile;
+use crate::llm::{Model, ModelOptions};
+use crate::sweep::file::RealPlan;
+use crate::sweep::real::{EqualRequests, RealRig};
+use anyhow::Context as _;
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Options of a sweep on a real board.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "With --board jetson")]
+pub struct Arguments {
+    /// Language model: a GGUF file of a Llama architecture. Depths count its layers.
+    #[arg(long, value_name = "FILE", default_value = "models/tiny-llama/tiny-llama-f16.gguf")]
+    model: PathBuf,
+    /// CPU threads of llama.cpp. They spin: never more than free cores.
+    #[arg(long, default_value_t = 1)]
+    threads: u32,
+    /// Limits, and which clocks and batches are swept when nothing else is said.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_PROFILE)]
+    profile: PathBuf,
+    #[command(flatten)]
+    board: Options,
+}
+
+impl Arguments {
+    pub const fn changes_a_board(&self) -> bool {
+        self.board.changes_a_board()
+    }
+}
+
+/// Set by Ctrl-C and SIGTERM.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+pub fn run(options: &super::Arguments, format: Format) -> anyhow::Result<Outcome> {
+    let real = &options.real;
+    anyhow::ensure!(
+        options.ambient.is_none() && options.interference.is_none(),
+        "--ambient and --interference are for a simulated board; leave them away"
+    );
+    anyhow::ensure!(
+        real.board.applies(),
+        "a sweep sets clocks and fan for every setting, and without --apply nothing is written to a board; add --apply. \
+         `energyllm board doctor` says first what is in the way"
+    );
+    // What cannot be written must not cost a board its clocks.
+    drop(AtomicFile::create(&options.out)?);
+    let model = Model::load(&real.model, &ModelOptions::default())?;
+    let board = RealBoard::open(&real.board, &real.profile)?;
+    let session = Arc::downgrade(board.session());
+    let stop = move || {
+        STOP.store(true, Ordering::Relaxed);
+        // Given back at once: whatever the batch still wants is stopped at the gate.
+        if let Some(session) = session.upgrade() {
+            session.release();
+        }
+    };
+    ctrlc::set_handler(stop).context("cannot watch for Ctrl-C")?;
+    let profile = board.profile()?;
+    let clocks_khz = board.clocks_khz();
+    let place = |khz: &u32| clocks_khz.iter().position(|clock| clock == khz);
+    let knobs = Knobs {
+        clocks: clocks_khz.len(),
+        usual_clocks: profile.actions.decode_khz.iter().filter_map(place).collect(),
+        usual_batches: batches(&profile),
+        layers: model.n_layer(),
+    };
+    let header = board.header();
+    let about = RealPlan {
+        clocks_khz: clocks_khz.clone(),
+        power_mode: header.power_mode,
+        power_rails: header.power_rails,
+        model: model.name().to_owned(),
+        model_sha256: model.sha256()?,
+        threads: real.threads,
+    };
+    let plan = plan(options, &knobs, &real.profile, &printable(&board.name()), Some(about))?;
+    let allowed = header.allowed_hz.1 / 1000;
+    if let Some(index) = plan
+        .grid
+        .prefill
+        .iter()
+        .chain(&plan.grid.decode)
+        .find(|index| clocks_khz.get(**index).is_some_and(|khz| u64::from(*khz) > allowed))
+    {
+        anyhow::bail!(
+            "the clock {index} is above the {} MHz that the power mode allows; sweep lower ones, or set another mode",
+            allowed / 1000
+        );
+    }
+    if plan.grid.depth.iter().any(|depth| u32::from(*depth) < model.n_layer()) {
+        model.require_exits()?;
+    }
+    let most = plan.grid.batch.iter().copied().max().unwrap_or(1);
+    let lengths = (options.prompt_tokens, options.answer_tokens);
+    let answers = EqualRequests::new(&model, lengths, most, real.threads, options.seed, &STOP)?;
+    let jetson = board.board(profile.limits.temperature, &STOP)?;
+    let mut rig = RealRig::new(jetson, answers, clocks_khz, profile.limits, options.gap, &STOP);
+    let outcome = sweep(options, &plan, &mut rig, &STOP, format);
+    let incidents = rig.into_board().incidents().to_string();
+    if !incidents.is_empty() {
+        note(&format!("sweep: on the board: {incidents}"));
+    }
+    outcome
+}

@@ -1,0 +1,77 @@
+//! The real board as training meets it: requests arrive, llama.cpp answers them, and the supervisor stands between every action
+//! and the clocks.
+
+use crate::board::jetson::Jetson;
+use crate::env::answers::Answers;
+use crate::env::board::Board as _;
+use crate::env::living::{Done, LivingBoard, LivingError, Seen};
+use crate::env::service::Service;
+use controller_core::action::{Action, ActionSpace};
+use controller_core::observation::{FeatureRange, Observer};
+use controller_core::supervisor::Supervisor;
+use controller_core::telemetry::Reading;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A real board at work.
+pub struct RealLiving<'a, A> {
+    service: Service<A, Jetson<'a>>,
+    observer: Observer,
+    supervisor: Supervisor,
+    actions: ActionSpace,
+    layout: Vec<FeatureRange>,
+    stop: &'a AtomicBool,
+}
+
+impl<'a, A: Answers> RealLiving<'a, A> {
+    /// A board with a policy's knobs and inputs. `stop` ends the work at once, with an error.
+    pub fn new(
+        service: Service<A, Jetson<'a>>,
+        supervisor: Supervisor,
+        actions: ActionSpace,
+        layout: Vec<FeatureRange>,
+        stop: &'a AtomicBool,
+    ) -> Self {
+        Self { service, observer: Observer::default(), supervisor, actions, layout, stop }
+    }
+
+    /// A turn that was cut short teaches nothing.
+    fn goes_on(&self) -> Result<(), LivingError> {
+        if self.stop.load(Ordering::Relaxed) { Err(LivingError::Stopped) } else { Ok(()) }
+    }
+}
+
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> LivingError {
+    LivingError::Board(Box::new(error))
+}
+
+impl<A: Answers> LivingBoard for RealLiving<'_, A>
+where
+    A::Error: std::error::Error + Send + Sync + 'static,
+{
+    fn look(&mut self) -> Result<Seen, LivingError> {
+        self.service.wait_for_work().map_err(failed)?;
+        self.goes_on()?;
+        let telemetry = self.service.telemetry();
+        if let Reading::Present { value, taken_at } = telemetry.temperature {
+            self.observer.watch(value, taken_at);
+        }
+        let observation = self.observer.observe(&self.layout, &telemetry).to_vec();
+        Ok(Seen { telemetry, observation })
+    }
+
+    fn act(&mut self, seen: &Seen, action: Action) -> Result<Done, LivingError> {
+        let (now, slope) = (self.service.now(), self.observer.slope_mk_per_s());
+        let decision = self.supervisor.supervise(now, &seen.telemetry, slope, action, &self.actions);
+        let setting = self.actions.setting(decision.applied).expect("the supervisor applies actions of the space only");
+        let turn = self.service.execute(&decision, &setting);
+        self.goes_on()?;
+        let measurement = turn.map_err(failed)?.measurement;
+        self.observer.remember(decision.applied, setting, measurement);
+        Ok(Done { decision, setting, measurement })
+    }
+
+    /// The fan is stopped for good; a real one is not stopped and started by a schedule.
+    fn set_fan_working(&mut self, working: bool) -> Result<(), LivingError> {
+        if working { Ok(()) } else { self.service.board_mut().fail_fan().map_err(failed) }
+    }
+}

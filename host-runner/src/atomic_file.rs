@@ -28,7 +28,8 @@ pub struct AtomicFileError {
 impl AtomicFile {
     /// Opens a file that will be called `path`; missing folders are made.
     pub fn create(path: &Path) -> Result<Self, AtomicFileError> {
-        let file = temporary(path).map_err(|source| AtomicFileError { path: path.into(), source })?;
+        let file = std::fs::create_dir_all(folder_of(path)).and_then(|()| temporary(path));
+        let file = file.map_err(|source| AtomicFileError { path: path.into(), source })?;
         Ok(Self { file: std::io::BufWriter::new(file), path: path.into() })
     }
 
@@ -37,9 +38,10 @@ impl AtomicFile {
         Self::create(path).map(drop)
     }
 
-    /// Writes a whole file at once.
+    /// Writes a whole file at once; missing folders are made.
     pub fn write(path: &Path, bytes: &[u8]) -> Result<(), AtomicFileError> {
-        replace(path, bytes).map_err(|source| AtomicFileError { path: path.into(), source })
+        let written = std::fs::create_dir_all(folder_of(path)).and_then(|()| replace(path, bytes));
+        written.map_err(|source| AtomicFileError { path: path.into(), source })
     }
 
     /// Gives the file its name. When this returns, content and name are on the disk.
@@ -59,7 +61,7 @@ impl Write for AtomicFile {
     }
 }
 
-/// Replaces a file by a whole one, which is on the disk when this returns.
+/// Replaces a file by a whole one, which is on the disk when this returns. Its folder must exist.
 pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = std::io::BufWriter::new(temporary(path)?);
     file.write_all(bytes)?;
@@ -69,7 +71,6 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// A temporary file beside `path`, locked.
 fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
     let folder = folder_of(path);
-    std::fs::create_dir_all(folder)?;
     let prefix = prefix(path);
     remove_leftovers(folder, &prefix)?;
     loop {

@@ -114,7 +114,7 @@ fn child_that_reads_damaged_files() {
     let (mut read, mut refused) = (0, 0);
     for _ in 0..cases {
         let mut bytes = whole.clone();
-        for _ in 0..1 + random.below(3) {
+        for _ in 0..=random.below(3) {
             let place = random.below(u32::try_from(bytes.len()).unwrap()) as usize;
             match random.below(4) {
                 0 => bytes[place] ^= 1 << random.below(8),

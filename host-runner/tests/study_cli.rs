@@ -183,7 +183,8 @@ fn eval_fan_off_writes_two_files_a_governor() {
     ]);
     assert_eq!((&object["simulated"], object["rows"].as_array().map(Vec::len)), (&true.into(), Some(2)));
     let files = std::fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut tables: Vec<String> = files.filter(|name| name.ends_with(".csv")).collect();
+    let mut tables: Vec<String> =
+        files.filter(|name| Path::new(name).extension().is_some_and(|kind| kind == "csv")).collect();
     tables.sort();
     assert_eq!(
         tables,

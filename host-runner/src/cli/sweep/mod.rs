@@ -3,6 +3,7 @@
 mod real;
 
 use super::board::place::{DEFAULT_PROFILE, board_or_profile, is_jetson};
+use super::interrupt;
 use super::output::{Object, note, print};
 use super::{Format, Outcome};
 use crate::env::profile::BoardProfile;
@@ -17,8 +18,6 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Measure every setting of a grid into a CSV.
@@ -130,21 +129,12 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         interference: options.interference.unwrap_or(0.0),
         gap_s: plan.gap_s,
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
-    // Fails only when a handler exists; then that one decides.
-    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
-    sweep(options, &plan, &mut SimulatedRig::new(&profile.plant, world), &stop, format)
+    interrupt::watch()?;
+    sweep(options, &plan, &mut SimulatedRig::new(&profile.plant, world), format)
 }
 
 /// Measures what is missing in the file, and says what came of it.
-fn sweep<R: Rig>(
-    options: &Arguments,
-    plan: &Plan,
-    rig: &mut R,
-    stop: &AtomicBool,
-    format: Format,
-) -> anyhow::Result<Outcome> {
+fn sweep<R: Rig>(options: &Arguments, plan: &Plan, rig: &mut R, format: Format) -> anyhow::Result<Outcome> {
     if let Some(folder) = options.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
@@ -155,7 +145,7 @@ fn sweep<R: Rig>(
         note(&format!("sweep: going on behind {before} of {} rows{torn}", plan.grid.len()));
     }
     let started = Instant::now();
-    let (ending, sums) = measure_all(rig, &mut file, plan, stop)?;
+    let (ending, sums) = measure_all(rig, &mut file, plan)?;
     report(options, plan, &file, before, ending, &sums, started, format)
 }
 
@@ -169,12 +159,7 @@ struct Sums {
     worst_latency_spread: f64,
 }
 
-fn measure_all<R: Rig>(
-    rig: &mut R,
-    file: &mut SweepFile,
-    plan: &Plan,
-    stop: &AtomicBool,
-) -> anyhow::Result<(Ending, Sums)> {
+fn measure_all<R: Rig>(rig: &mut R, file: &mut SweepFile, plan: &Plan) -> anyhow::Result<(Ending, Sums)> {
     use crate::sweep::row::Flag;
     let bar = ProgressBar::new(plan.grid.len() as u64);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} rows, {msg} (eta {eta})")?);
@@ -185,13 +170,13 @@ fn measure_all<R: Rig>(
         if file.done().contains(&key) {
             continue;
         }
-        if stop.load(Ordering::Relaxed) {
+        if interrupt::is_wanted() {
             return Ok((Ending::Interrupted, sums));
         }
         bar.set_message(key.to_string());
         let measured = measure(rig, &key, &plan.effort, plan.simulated);
         // On a real board the batch was cut short and the clocks given back: that is no row.
-        if !plan.simulated && stop.load(Ordering::Relaxed) {
+        if !plan.simulated && interrupt::is_wanted() {
             bar.finish_and_clear();
             return Ok((Ending::Interrupted, sums));
         }

@@ -2,6 +2,7 @@
 
 use super::super::board::place::DEFAULT_PROFILE;
 use super::super::board::real::{Options, RealBoard};
+use super::super::interrupt::{self, STOP};
 use super::super::output::{note, printable};
 use super::super::{Format, Outcome};
 use super::{Knobs, batches, plan, sweep};
@@ -9,11 +10,9 @@ use crate::atomic_file::AtomicFile;
 use crate::llm::{Model, ModelOptions};
 use crate::sweep::file::RealPlan;
 use crate::sweep::real::{EqualRequests, RealRig};
-use anyhow::Context as _;
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Options of a sweep on a real board.
 #[derive(Debug, Args)]
@@ -38,9 +37,6 @@ impl Arguments {
     }
 }
 
-/// Set by Ctrl-C and SIGTERM.
-static STOP: AtomicBool = AtomicBool::new(false);
-
 pub fn run(options: &super::Arguments, format: Format) -> anyhow::Result<Outcome> {
     let real = &options.real;
     anyhow::ensure!(
@@ -57,14 +53,12 @@ pub fn run(options: &super::Arguments, format: Format) -> anyhow::Result<Outcome
     let model = Model::load(&real.model, &ModelOptions::default())?;
     let board = RealBoard::open(&real.board, &real.profile)?;
     let session = Arc::downgrade(board.session());
-    let stop = move || {
-        STOP.store(true, Ordering::Relaxed);
+    interrupt::watch_and(move || {
         // Given back at once: whatever the batch still wants is stopped at the gate.
         if let Some(session) = session.upgrade() {
             session.release();
         }
-    };
-    ctrlc::set_handler(stop).context("cannot watch for Ctrl-C")?;
+    })?;
     let profile = board.profile()?;
     let clocks_khz = board.clocks_khz();
     let place = |khz: &u32| clocks_khz.iter().position(|clock| clock == khz);
@@ -105,7 +99,7 @@ pub fn run(options: &super::Arguments, format: Format) -> anyhow::Result<Outcome
     let answers = EqualRequests::new(&model, lengths, most, real.threads, options.seed, &STOP)?;
     let jetson = board.board(profile.limits.temperature, &STOP)?;
     let mut rig = RealRig::new(jetson, answers, clocks_khz, profile.limits, options.gap, &STOP);
-    let outcome = sweep(options, &plan, &mut rig, &STOP, format);
+    let outcome = sweep(options, &plan, &mut rig, format);
     let incidents = rig.into_board().incidents().to_string();
     if !incidents.is_empty() {
         note(&format!("sweep: on the board: {incidents}"));

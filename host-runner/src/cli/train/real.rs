@@ -1,6 +1,7 @@
 //! `energyllm train online --board jetson`.
 
 use super::super::board::real::{Options, RealBoard};
+use super::super::interrupt::{self, STOP};
 use super::super::output::{note, printable};
 use super::super::{Format, Outcome};
 use super::online::{self, Arguments as Online, RewardName};
@@ -15,13 +16,11 @@ use crate::run::decoding::Decoding;
 use crate::run::living::RealLiving;
 use crate::run::llama::{Llama, LlamaOptions};
 use crate::run::prompts;
-use anyhow::Context as _;
 use clap::Args;
 use controller_core::action::ActionSpace;
 use controller_core::supervisor::Supervisor;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Options of a training on a real board.
 #[derive(Debug, Args)]
@@ -52,9 +51,6 @@ impl Arguments {
     }
 }
 
-/// Set by Ctrl-C and SIGTERM.
-static STOP: AtomicBool = AtomicBool::new(false);
-
 pub fn run(
     options: &Online,
     world: &World,
@@ -78,14 +74,12 @@ pub fn run(
     let model: &'static Model = Box::leak(Box::new(Model::load(&real.model, &ModelOptions::default())?));
     let board = RealBoard::open(&real.board, &options.profile)?;
     let session = Arc::downgrade(board.session());
-    let stop = move || {
-        STOP.store(true, Ordering::Relaxed);
+    interrupt::watch_and(move || {
         // Given back at once: whatever the batch still wants is stopped at the gate.
         if let Some(session) = session.upgrade() {
             session.release();
         }
-    };
-    ctrlc::set_handler(stop).context("cannot watch for Ctrl-C")?;
+    })?;
     let profile = board.profile()?;
     let policy = from.unwrap_or_else(|| online::random(&profile.actions, options.seed));
     let actions = policy.content.actions.clone();
@@ -116,7 +110,7 @@ pub fn run(
     let rule = online::rule(reward, &world.reward);
     let trainer = OnlineTrainer::on(Box::new(living), policy, place, rule, plan);
     let outcome = online::begin(trainer, options, &online::manifest(options)?.on_real(&name), format);
-    if STOP.load(Ordering::Relaxed) {
+    if interrupt::is_wanted() {
         note("stopped by the user; the board has been given back");
     }
     outcome

@@ -235,7 +235,7 @@ fn interrupted_it_gives_back_and_writes_no_half_row() {
     });
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success() && said(&output).contains("interrupted"), "{}", said(&output));
+    assert!(output.status.code() == Some(130) && said(&output).contains("interrupted"), "{}", said(&output));
     bench.becomes_as_before();
     let rows = bench.rows();
     assert!(!rows.is_empty() && rows.len() < 11 && rows.iter().all(|row| row["as_set"] == "True"), "{rows:?}");
@@ -251,9 +251,9 @@ fn a_policy_learns_on_the_board_and_gives_it_back() {
     assert_eq!((&object["simulated"], &object["figures"]["episodes"]), (&false.into(), &2.into()));
     assert_eq!(object["figures"]["policy_updates"], 2);
     bench.becomes_as_before();
-    // Two members twice, and two turns of the policy by itself.
+    // Each member twice, one of them at the least where the policy is sure, and two turns of the policy by itself.
     let turns = csv::Reader::from_path(bench.checkpoint().with_extension("episodes.csv")).unwrap().records().count();
-    assert!(turns >= 12, "{turns}");
+    assert!(turns >= 8, "{turns}");
     let manifest = std::fs::read_to_string(bench.checkpoint().with_extension("manifest.json")).unwrap();
     assert!(manifest.contains("\"simulated\": false") && manifest.contains("AGX Orin"), "{manifest}");
     // A real board cannot be set back.

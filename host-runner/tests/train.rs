@@ -185,7 +185,8 @@ fn a_killed_online_training_comes_to_the_same_result() {
     assert_eq!(Checkpoint::read(&whole).unwrap(), Checkpoint::read(&killed).unwrap());
     let episodes = |path: &Path| without_times(&path.with_extension("episodes.csv"));
     assert_eq!(episodes(&whole), episodes(&killed));
-    assert!(episodes(&whole).len() > 100 * 50);
+    // Two runs of at least two members in each episode, and two greedy turns.
+    assert!(episodes(&whole).len() > 100 * 6);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! New policies over the line, and power that goes at the worst moment.
 
-use super::world::{IMAGE, SLOT, World, announcement, configuration, draw_turn, in_process, slots, small_image};
+use super::world::{IMAGE, SLOT, World, announcement, configuration, draw_turn, learned, slots, small_image, turns};
 use controller_core::policy::{PREFIX_LEN, PolicyImage};
 use controller_core::protocol::{EventKind, InCharge, Refusal, Reply, Request, Upload, UploadRefusal, checksum};
 use controller_core::rng::Pcg32;
@@ -24,19 +24,20 @@ fn an_uploaded_policy_takes_over_at_the_next_step_and_stays_after_a_reset() {
     let (old, new) = (small_image(1), small_image(2));
     let mut world = World::<SMALL>::new(slots(&old));
     world.begin();
-    let (mut before, mut after) = (in_process(&old), in_process(&new));
-    let mut decide = |world: &mut World<SMALL>, turn: u32, uploaded: bool| {
+    // One past for both policies: what the supervisor makes of a request depends on what it let pass before.
+    let (mut turns, mut governors) = (turns(), [learned(&old), learned(&new)]);
+    let mut decide = |world: &mut World<SMALL>, turn: u32, uploaded: usize| {
         let (now, telemetry, _) = draw_turn(&mut Pcg32::new(u64::from(turn)), turn);
-        let (of_old, of_new) = (before.step(now, &telemetry), after.step(now, &telemetry));
-        let expected = if uploaded { of_new } else { of_old };
+        let other = turns.clone().step(&mut governors[1 - uploaded], now, &telemetry);
+        let expected = turns.step(&mut governors[uploaded], now, &telemetry);
         assert_eq!(world.ask(&Request::Telemetry { now, telemetry }), Reply::Decision(expected), "turn {turn}");
-        of_old.requested != of_new.requested
+        expected.requested != other.requested
     };
-    let differ = (1..100).filter(|&turn| decide(&mut world, turn, false)).count();
+    let differ = (1..100).filter(|&turn| decide(&mut world, turn, 0)).count();
     assert!(differ > 0, "the two policies must be told apart");
     world.upload(&new).unwrap();
     assert_eq!(world.image(), checksum(&old), "not before the next step");
-    let differ = (100..200).filter(|&turn| decide(&mut world, turn, true)).count();
+    let differ = (100..200).filter(|&turn| decide(&mut world, turn, 1)).count();
     assert!(differ > 0);
     assert_eq!(world.image(), checksum(&new));
     let kinds: Vec<EventKind> = world.app.log().read(0).iter().map(|event| event.kind).collect();

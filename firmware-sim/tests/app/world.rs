@@ -1,7 +1,7 @@
 //! A microcontroller, a line and a host, on one clock.
 
 use controller_core::action::ActionSpace;
-use controller_core::control::Controller;
+use controller_core::control::{Controller, Turns};
 use controller_core::governor::Learned;
 use controller_core::policy::{Header, LayerShape, LayerValues, Policy, PolicyImage, encode, schema_hash};
 use controller_core::protocol::{CHUNK, Client, Configuration, Refusal, Reply, Request, Status, Upload, checksum};
@@ -184,11 +184,22 @@ pub fn configuration() -> Configuration {
     Configuration { actions: actions(), limits: Limits::agx_orin(), reward: reward(&actions()), fallback: None }
 }
 
+/// The policy of an image as a governor of the board.
+pub fn learned(image: &[u8]) -> Learned<'_> {
+    let policy = Policy::new(PolicyImage::new_checked(image).unwrap()).unwrap();
+    Learned::new(policy, &configuration().actions).unwrap()
+}
+
+/// The turns of a controller without its governor.
+pub fn turns() -> Turns {
+    let Configuration { actions, limits, reward, .. } = configuration();
+    Turns::new(actions, limits, reward).unwrap()
+}
+
 /// The controller as it runs inside a host, with the same policy.
 pub fn in_process(image: &[u8]) -> Controller<Learned<'_>> {
     let Configuration { actions, limits, reward, .. } = configuration();
-    let policy = Policy::new(PolicyImage::new_checked(image).unwrap()).unwrap();
-    Controller::new(Learned::new(policy, &actions).unwrap(), actions, limits, reward).unwrap()
+    Controller::new(learned(image), actions, limits, reward).unwrap()
 }
 
 /// Any board and any batch.

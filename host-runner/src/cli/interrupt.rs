@@ -10,9 +10,12 @@ pub const EXIT_CODE: u8 = 130;
 /// Set by the first signal, once [`watch`] was called.
 pub static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Lets signals set [`STOP`] from now on, instead of ending the program.
+/// Somebody watches.
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// Lets signals set [`STOP`] from now on, instead of ending the program. Where [`watch_and`] was called before, that does it.
 pub fn watch() -> anyhow::Result<()> {
-    watch_and(|| ())
+    if WATCHED.load(Ordering::Relaxed) { Ok(()) } else { watch_and(|| ()) }
 }
 
 /// The same, and does something at once, in a thread of its own.
@@ -21,7 +24,9 @@ pub fn watch_and(mut at_once: impl FnMut() + Send + 'static) -> anyhow::Result<(
         STOP.store(true, Ordering::Relaxed);
         at_once();
     };
-    ctrlc::set_handler(stop).context("cannot watch for Ctrl-C")
+    ctrlc::set_handler(stop).context("cannot watch for Ctrl-C")?;
+    WATCHED.store(true, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Somebody wants an end.

@@ -33,6 +33,9 @@ impl Bench {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         synthetic::unpack(folder.path());
+        // No clock follows in a folder: a GPU without power is not compared.
+        let current = folder.path().join(synthetic::GPU.trim_start_matches('/')).join("cur_freq");
+        std::fs::write(current, "0\n").unwrap();
         let tree: Arc<dyn FileTree> = Arc::new(RealTree::new(folder.path()).unwrap());
         let found = Found::discover(tree.as_ref());
         let state = folder.path().join("run/energyllm");

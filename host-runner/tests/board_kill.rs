@@ -249,9 +249,9 @@ fn a_disk_that_fills_up() {
     let mut slowest = Duration::ZERO;
     for _ in 0..runs() {
         let bench = Bench::new();
-        let mut child = limited(&bench, 32).stderr(Stdio::piped()).spawn().unwrap();
-        // The write that does not fit fills the file to its last byte.
-        while bench.largest_output() < 32 * 512 && child.try_wait().unwrap().is_none() {
+        // No multiple of the record's buffer: the write that does not fit is the one that fills the file to its last byte.
+        let mut child = limited(&bench, 33).stderr(Stdio::piped()).spawn().unwrap();
+        while bench.largest_output() < 33 * 512 && child.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_millis(1));
         }
         slowest = slowest.max(bench.time_to_be_as_before());

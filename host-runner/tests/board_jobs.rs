@@ -1,9 +1,12 @@
 //! `sweep --board jetson` and `train online --board jetson`: real processes with llama.cpp on a board that is a folder, with a
 //! thread for a kernel.
 
+#[path = "support/processes.rs"]
+mod processes;
 #[path = "board_act/synthetic.rs"]
 mod synthetic;
 
+use processes::children_of;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -183,17 +186,6 @@ fn wait_for(child: &mut Child, what: &str, happened: impl Fn() -> bool) {
 
 fn kill(process: u32) {
     assert!(Command::new("kill").args(["-KILL", &process.to_string()]).status().unwrap().success());
-}
-
-/// The processes that a process has started.
-fn children_of(parent: u32) -> Vec<u32> {
-    let processes =
-        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-    let parent_of = |process: &u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()
-    };
-    processes.filter(|process| parent_of(process) == Some(parent)).collect()
 }
 
 /// Everything of ours is killed in the middle of the sweep: `board restore` gives the board back, and the same command goes on

@@ -7,6 +7,8 @@
 //! ENERGYLLM_KILL_RUNS=100 cargo test --release -p host-runner --test board_kill -- --nocapture --test-threads 1
 //! ```
 
+#[path = "support/processes.rs"]
+mod processes;
 #[path = "board_act/synthetic.rs"]
 mod synthetic;
 
@@ -35,6 +37,7 @@ use host_runner::env::service::Service;
 use host_runner::run::control::Control;
 use host_runner::run::prompts::Prompt;
 use host_runner::run::{Course, serve};
+use processes::children_of;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -213,17 +216,6 @@ fn sigkill_alone() {
             assert!(bench.restore().success());
         }
     });
-}
-
-/// The processes that a process has started.
-fn children_of(parent: u32) -> Vec<u32> {
-    let processes =
-        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
-    let parent_of = |process: &u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()
-    };
-    processes.filter(|process| parent_of(process) == Some(parent)).collect()
 }
 
 /// The state cannot be kept: nothing is changed at all.

@@ -1,24 +1,18 @@
 //! What `search live` finds is what runs fall back on and what training starts from.
 
+mod support;
+
 use controller_core::action::Knob;
 use host_runner::grpo::checkpoint::Checkpoint;
 use host_runner::grpo::update::Policy;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use support::program::{json, output};
 
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-fn energyllm(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_energyllm")).current_dir(workspace()).args(arguments).output().unwrap()
-}
-
-fn json(arguments: &[&str]) -> Value {
-    let output = energyllm(arguments);
+fn done(arguments: &[&str]) -> Value {
+    let output = output(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    json(&output)
 }
 
 #[test]
@@ -26,7 +20,7 @@ fn a_found_setting_is_handed_on() {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (found, run, checkpoint) = (place("found.json"), place("run"), place("online.ckpt"));
-    json(&["search", "live", "--board-seed", "2", "--evaluations", "6", "--out", &found, "--json"]);
+    done(&["search", "live", "--board-seed", "2", "--evaluations", "6", "--out", &found, "--json"]);
     let setting: Value = serde_json::from_slice(&std::fs::read(&found).unwrap()).unwrap();
     let numbers: Vec<usize> = setting["governor"]
         .as_str()
@@ -36,12 +30,12 @@ fn a_found_setting_is_handed_on() {
         .map(|n| n.parse().unwrap())
         .collect();
 
-    json(&["run", "--requests", "24", "--fallback", &found, "--out", &run, "--json"]);
+    done(&["run", "--requests", "24", "--fallback", &found, "--out", &run, "--json"]);
     let record = std::fs::read_to_string(Path::new(&run).join("record.jsonl")).unwrap();
     let header: Value = serde_json::from_str(record.lines().next().unwrap()).unwrap();
     assert_eq!(header["fallback"]["batch"].as_u64().unwrap(), numbers[2] as u64, "{header}");
 
-    json(&["train", "online", "--from", &found, "--episodes", "2", "--out", &checkpoint, "--json"]);
+    done(&["train", "online", "--from", &found, "--episodes", "2", "--out", &checkpoint, "--json"]);
     let trained = Checkpoint::read(Path::new(&checkpoint)).unwrap();
     let reference = trained.reference.as_ref().expect("online training keeps what it began with");
     let content = &trained.content;
@@ -65,7 +59,7 @@ fn anything_else_is_refused_by_name() {
     ] {
         std::fs::write(&path, text).unwrap();
         for command in [&["run", "--requests", "8", "--fallback", name][..], &["train", "online", "--from", name][..]] {
-            let output = energyllm(command);
+            let output = output(command);
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
             assert!(said.contains(words) && said.contains("other.json"), "{command:?} on {text}: {said}");

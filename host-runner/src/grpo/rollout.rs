@@ -68,9 +68,10 @@ const PROMISING: f64 = 0.03;
 /// Reward that an action costs whose every turn the supervisor changes: less than anything that matters, enough that the
 /// policy does not ask for what it cannot get.
 const OVERRULED: f64 = 0.001;
+const TICKETS: u32 = 9;
 /// Tickets of the knobs in the lot that decides which one a group varies: the decode clock decides most, a fan costs the
 /// most time to judge, and the prefill clock changes little.
-const LOT: [Knob; 9] = [
+const LOT: [Knob; TICKETS as usize] = [
     Knob::Prefill,
     Knob::Decode,
     Knob::Decode,
@@ -236,7 +237,7 @@ impl Context {
 /// Actions that differ in one knob, the weight of each, and how long they are held, seconds.
 fn vary_a_knob(heads: &Heads, hold_s: f64, rng: &mut Pcg32) -> (Vec<Action>, Vec<f64>, f64) {
     let base = if rng.below(EXPLORE_ONE_IN) == 0 { heads.sample(rng) } else { heads.greedy() };
-    let knob = LOT[rng.below(9) as usize];
+    let knob = LOT[rng.below(TICKETS) as usize];
     let longer = if knob == Knob::Fan { FAN_HOLD } else { 1.0 };
     let (actions, weights) = heads.knob_group(base, knob, LIKELY);
     (actions, weights, hold_s * longer)

@@ -6,7 +6,7 @@ use super::heads::Heads;
 use super::loss::{Coefficients, Divergence};
 use super::network::Network;
 use super::rollout::{Context, Group, Grouping, World};
-use super::update::{Learner, Losses, Member, Passes, Policy};
+use super::update::{Learner, Losses, Passes, Policy, members};
 use crate::quantize::{FakeQuantizer, FreezeError};
 use controller_core::action::Action;
 use controller_core::reward::Variant;
@@ -246,7 +246,8 @@ impl Trainer {
         let groups = self.rollouts()?;
         self.calibrate(&groups);
         self.evaluations += groups.iter().map(|group| group.actions.len() as u64).sum::<u64>();
-        let members = Self::members(&groups, self.plan.noise_floor);
+        let floor = self.plan.noise_floor;
+        let members = members(&groups, |tried| of_distribution(&tried.rewards, &tried.weights, floor));
         let references = self.heads(&groups)?;
         let passes = self.passes();
         let actions = &self.world.profile.actions;
@@ -301,17 +302,6 @@ impl Trainer {
             let threads: Vec<_> = self.lanes.chunks_mut(share).map(|lanes| scope.spawn(move || work(lanes))).collect();
             threads.into_iter().flat_map(|thread| thread.join().expect("rollouts do not panic")).collect()
         }))
-    }
-
-    /// All members with their advantages.
-    fn members(groups: &[Group], noise_floor: f64) -> Vec<Member> {
-        let of_group = |(group, tried): (usize, &Group)| {
-            // A group of one action, of a policy that has become so narrow, has nothing to compare it with: its advantage
-            // is zero, and it still counts for divergence and entropy.
-            let advantages = of_distribution(&tried.rewards, &tried.weights, noise_floor);
-            advantages.into_iter().enumerate().map(move |(index, advantage)| Member { group, index, advantage })
-        };
-        groups.iter().enumerate().flat_map(of_group).collect()
     }
 
     /// How this round learns.

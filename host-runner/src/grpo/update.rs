@@ -48,6 +48,14 @@ pub struct Member {
     pub advantage: f64,
 }
 
+/// All members of groups, with the advantages that `of` gives to each group.
+pub fn members(groups: &[Group], of: impl Fn(&Group) -> Vec<f64>) -> Vec<Member> {
+    let with_advantages = |(group, tried)| {
+        of(tried).into_iter().enumerate().map(move |(index, advantage)| Member { group, index, advantage })
+    };
+    groups.iter().enumerate().flat_map(with_advantages).collect()
+}
+
 /// What an update did, in the mean over its members and passes, each before its parameter update.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Losses {

@@ -196,14 +196,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         );
     }
     let job = Job::prepare(options)?;
-    let session = job.session();
-    interrupt::watch_and(move || {
-        // A batch may take long to end; the board is given back at once, and whatever the batch still wants is
-        // stopped at the gate.
-        if let Some(session) = session.upgrade() {
-            session.release();
-        }
-    })?;
+    interrupt::watch_and_give_back(job.session())?;
     let governors = options.governors();
     // Every governor is made before the first batch, so that a bad one costs no time.
     for governor in &governors {

@@ -49,16 +49,10 @@ pub fn run(options: &super::Arguments, format: Format) -> anyhow::Result<Outcome
          `energyllm board doctor` says first what is in the way"
     );
     // What cannot be written must not cost a board its clocks.
-    drop(AtomicFile::create(&options.out)?);
+    AtomicFile::check(&options.out)?;
     let model = Model::load(&real.model, &ModelOptions::default())?;
     let board = RealBoard::open(&real.board, &real.profile)?;
-    let session = Arc::downgrade(board.session());
-    interrupt::watch_and(move || {
-        // Given back at once: whatever the batch still wants is stopped at the gate.
-        if let Some(session) = session.upgrade() {
-            session.release();
-        }
-    })?;
+    interrupt::watch_and_give_back(Arc::downgrade(board.session()))?;
     let profile = board.profile()?;
     let clocks_khz = board.clocks_khz();
     let place = |khz: &u32| clocks_khz.iter().position(|clock| clock == khz);

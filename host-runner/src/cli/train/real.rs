@@ -73,13 +73,7 @@ pub fn run(
     // Lives as long as the program: the training holds it until the end.
     let model: &'static Model = Box::leak(Box::new(Model::load(&real.model, &ModelOptions::default())?));
     let board = RealBoard::open(&real.board, &options.profile)?;
-    let session = Arc::downgrade(board.session());
-    interrupt::watch_and(move || {
-        // Given back at once: whatever the batch still wants is stopped at the gate.
-        if let Some(session) = session.upgrade() {
-            session.release();
-        }
-    })?;
+    interrupt::watch_and_give_back(Arc::downgrade(board.session()))?;
     let profile = board.profile()?;
     let policy = from.unwrap_or_else(|| online::random(&profile.actions, options.seed));
     let actions = policy.content.actions.clone();

@@ -5,12 +5,12 @@
 //! batches draws the groups and settles them.
 
 use super::table::Table;
-use crate::grpo::advantage::{group_relative, grpo};
+use crate::grpo::advantage::of_draws;
 use crate::grpo::heads::Heads;
 use crate::grpo::loss::{Coefficients, Divergence};
 use crate::grpo::network::Network;
 use crate::grpo::rollout::Group;
-use crate::grpo::update::{Learner, Member, Passes, Policy};
+use crate::grpo::update::{Learner, Passes, Policy, members};
 use controller_core::action::{Action, ActionSpace};
 use controller_core::observation::{Feature, FeatureRange};
 use controller_core::rng::Pcg32;
@@ -98,14 +98,7 @@ impl TemperaturePolicy {
     /// Learns from groups with their rewards, with its policy before as the reference.
     pub fn learn(&mut self, groups: &[Group], passes: &Passes) {
         let references: Vec<Heads> = groups.iter().map(|group| self.heads(&group.observation)).collect();
-        let advantages = |tried: &Group| {
-            // A group of one has nothing to compare itself with; it still counts for divergence and entropy.
-            group_relative(&tried.rewards, grpo(NOISE_FLOOR)).unwrap_or_else(|_| vec![0.0; tried.rewards.len()])
-        };
-        let members = groups.iter().enumerate().flat_map(|(group, tried)| {
-            advantages(tried).into_iter().enumerate().map(move |(index, advantage)| Member { group, index, advantage })
-        });
-        let members: Vec<Member> = members.collect();
+        let members = members(groups, |tried| of_draws(&tried.rewards, NOISE_FLOOR));
         let learned = self.learner.update(&self.actions, groups, &references, &members, passes, &mut self.draws);
         learned.expect("only a quantized policy can be refused");
     }

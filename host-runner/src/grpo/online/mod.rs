@@ -20,13 +20,13 @@ pub mod place;
 pub mod stop;
 pub mod turn_log;
 
-use super::advantage::{group_relative, grpo};
+use super::advantage::of_draws;
 use super::checkpoint::{Checkpoint, Content, Training};
 use super::heads::Heads;
 use super::loss::{Coefficients, Divergence};
 use super::network::Network;
 use super::rollout::Group;
-use super::update::{Learner, Losses, Member, Passes, Policy};
+use super::update::{Learner, Losses, Passes, Policy, members};
 use crate::env::living::{Done, LivingBoard, LivingError, Seen};
 use crate::quantize::{FakeQuantizer, FreezeError};
 use controller_core::action::Action;
@@ -512,16 +512,7 @@ impl OnlineTrainer {
                 log_shift: 0.0,
             },
         };
-        let members: Vec<Member> = groups
-            .iter()
-            .enumerate()
-            .flat_map(|(group, tried)| {
-                // One action has nothing to be compared with; its group still counts for divergence and entropy.
-                let advantages = group_relative(&tried.rewards, grpo(noise_floor))
-                    .unwrap_or_else(|_| vec![0.0; tried.rewards.len()]);
-                advantages.into_iter().enumerate().map(move |(index, advantage)| Member { group, index, advantage })
-            })
-            .collect();
+        let members = members(&groups, |tried| of_draws(&tried.rewards, noise_floor));
         let reference = Policy::of(&self.reference);
         let references: Vec<Heads> =
             groups.iter().map(|group| reference.heads(&group.observation, &self.content.actions)).collect();

@@ -49,16 +49,19 @@ pub enum Feature {
     DecodeIndex,
     /// Most requests of the previous batch, as its action had it.
     BatchSize,
-    /// Tokens per second that answer the offered load: arrival rate times the mean answer of about the last 64 requests.
+    /// Tokens per second that answer the offered load: arrival rate times the mean answer of about the last 256 requests.
     OfferedTokens,
     /// Response that the reward allows, milliseconds per token of that mean answer; 0, the strictest, where the reward
     /// knows no limit.
     TokenAllowance,
-    /// Longest response of a batch, thousandths of what the reward allows, mean over about the last 64 requests.
+    /// Longest response of a batch, thousandths of what the reward allows, mean over about the last 256 requests.
     ResponseShare,
-    /// Prefill and decode of a batch, thousandths of the response that the reward allows, mean over about the last 64
+    /// Prefill and decode of a batch, thousandths of the response that the reward allows, mean over about the last 256
     /// requests.
     BatchShare,
+    /// Tokens per second, idle time included, over about the last 256 requests. Who keeps up serves what is offered, so this is
+    /// the load without the chance of the last half minute.
+    ServedTokens,
 }
 
 wire!(enum Feature {
@@ -79,6 +82,7 @@ wire!(enum Feature {
     14 => TokenAllowance,
     15 => ResponseShare,
     16 => BatchShare,
+    17 => ServedTokens,
 });
 
 /// One feature and the values that map to -1 and to 1; values outside saturate.
@@ -169,11 +173,13 @@ pub struct Observer {
     response_limit: Duration,
 }
 
-/// Means over about the last [`ANSWERS`] requests, in 256ths.
+/// Means over about the last [`REQUESTS`] requests, in 256ths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Usual {
     /// Tokens of an answer.
     answer: u32,
+    /// Time from one answer to the next, milliseconds.
+    span: u32,
     /// Longest response of a batch, thousandths of the limit.
     response: u32,
     /// Time of a batch, thousandths of the limit.
@@ -200,8 +206,9 @@ struct Previous {
 /// An answer of 20 tokens, until there is one.
 const DEFAULT_ANSWER_Q8: u32 = 20 << 8;
 
-/// Requests that the means reach back to: enough that the lengths of single answers do not show.
-const ANSWERS: u16 = 64;
+/// Requests that the means reach back to: enough that neither the length of an answer nor a queue by chance shows, and that a
+/// burst every minute does.
+const REQUESTS: u16 = 256;
 
 impl Observer {
     /// Observes for a reward that allows a response so long.
@@ -240,21 +247,24 @@ impl Observer {
 
     /// The means, moved towards this batch's numbers, the further the more answers it has.
     fn usual_after(&self, measurement: &Measurement) -> Usual {
-        let Measurement { requests, generated_tokens, prefill, decode, response, .. } = *measurement;
+        let Measurement { requests, generated_tokens, idle, prefill, decode, response, .. } = *measurement;
         let busy = Duration::from_micros(prefill.micros().saturating_add(decode.micros()));
+        let each = |sum: u32| sum.min(u32::MAX >> 8) * 256 / u32::from(requests.max(1));
         let batch = Usual {
-            answer: generated_tokens.min(u32::MAX >> 8) * 256 / u32::from(requests.max(1)),
+            answer: each(generated_tokens),
+            span: each(u32::try_from(busy.micros().saturating_add(idle.micros()) / 1000).unwrap_or(u32::MAX)),
             response: self.share_of_limit(response) << 8,
             batch: self.share_of_limit(busy) << 8,
         };
         let Some(usual) = self.usual else { return batch };
-        let weight = i64::from(requests.min(ANSWERS));
+        let weight = i64::from(requests.min(REQUESTS));
         let towards = |mean: u32, value: u32| {
-            let step = (i64::from(value) - i64::from(mean)) * weight / i64::from(ANSWERS);
+            let step = (i64::from(value) - i64::from(mean)) * weight / i64::from(REQUESTS);
             u32::try_from(i64::from(mean) + step).unwrap_or(value)
         };
         Usual {
             answer: towards(usual.answer, batch.answer),
+            span: towards(usual.span, batch.span),
             response: towards(usual.response, batch.response),
             batch: towards(usual.batch, batch.batch),
         }
@@ -315,6 +325,9 @@ impl Observer {
                 self.usual.map_or(before_first_batch, |usual| unsigned(u64::from(usual.response >> 8)))
             }
             Feature::BatchShare => self.usual.map_or(before_first_batch, |usual| unsigned(u64::from(usual.batch >> 8))),
+            Feature::ServedTokens => self.usual.map_or(before_first_batch, |usual| {
+                unsigned(u64::from(usual.answer) * 1000 / u64::from(usual.span.max(1)))
+            }),
         }
     }
 

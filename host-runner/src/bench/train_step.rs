@@ -1,9 +1,9 @@
 //! The time of one GRPO update of a joint policy, the largest that we train.
 
+use crate::grpo::group::{Group, Grouping};
 use crate::grpo::heads::Heads;
 use crate::grpo::loss::{Coefficients, Divergence};
 use crate::grpo::network::Network;
-use crate::grpo::rollout::Group;
 use crate::grpo::update::{Learner, Member, Passes, Policy};
 use crate::import::prototype::Form;
 use crate::measure::percentile::Quartiles;
@@ -43,16 +43,7 @@ pub fn measure(updates: usize, seed: u64) -> Result<Times, FreezeError> {
         .into_iter()
         .map(|observation| {
             let heads = policy.heads(&observation, &form.actions);
-            let action = heads.sample(&mut rng);
-            let log_probabilities = vec![heads.log_probability(action)];
-            Group {
-                observation,
-                actions: vec![action],
-                weights: vec![1.0],
-                log_probabilities,
-                rewards: vec![0.0],
-                violations: 0,
-            }
+            Group { rewards: vec![0.0], ..Group::choose(observation, &heads, Grouping::Drawn(1), &mut rng) }
         })
         .collect();
     let references: Vec<Heads> = groups.iter().map(|group| policy.heads(&group.observation, &form.actions)).collect();

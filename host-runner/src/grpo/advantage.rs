@@ -37,16 +37,9 @@ pub fn group_relative(rewards: &[f64], scaling: Scaling<f64>) -> Result<Vec<f64>
     Ok(rewards.iter().map(advantage).collect())
 }
 
-/// Plain GRPO for actions that were drawn. A group of one has nothing to compare itself with: its advantage is zero, and it
-/// still counts for divergence and entropy.
-#[must_use]
-pub fn of_draws(rewards: &[f64], noise_floor: f64) -> Vec<f64> {
-    group_relative(rewards, grpo(noise_floor)).unwrap_or_else(|_| vec![0.0; rewards.len()])
-}
-
-/// The advantages of a group whose members stand for their probabilities (which sum to one) instead of having been drawn:
-/// mean and spread are those of the distribution, and each member counts as often as it would have been drawn. One alone has
-/// the advantage zero.
+/// The advantages of a group whose members have shares of it (which sum to one), the same for all that were drawn, their
+/// probability for those that were not: mean and spread are those of the distribution, and each member counts as often as it
+/// would have been drawn. One alone has the advantage zero.
 #[must_use]
 pub fn of_distribution(rewards: &[f64], probabilities: &[f64], noise_floor: f64) -> Vec<f64> {
     let members = || rewards.iter().zip(probabilities);

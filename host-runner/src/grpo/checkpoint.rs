@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Version of the file's content.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The metadata entry. There is one alone: the order of several would not be the same in every file.
 const ENTRY: &str = "energyllm";
@@ -135,6 +135,13 @@ impl Checkpoint {
     #[must_use]
     pub fn untrained(content: Content, network: Network) -> Self {
         Self { content, optimizer: Adam::new(&network), network, reference: None }
+    }
+
+    /// The policy has one distribution over all actions, not one per knob.
+    #[must_use]
+    pub fn is_joint(&self) -> bool {
+        let logits = self.network.layers.last().map_or(0, |layer| layer.biases.len());
+        is_joint(logits, &self.content.actions) == Some(true)
     }
 
     /// Reads a checkpoint.

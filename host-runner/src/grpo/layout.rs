@@ -19,6 +19,7 @@ pub fn standard() -> Vec<FeatureRange> {
         range(Feature::ResponseShare, 0, 4_000),
         range(Feature::BatchShare, 0, 2_000),
         range(Feature::TokenAllowance, 0, 160),
+        range(Feature::ServedTokens, 0, 1_000),
     ]
 }
 

@@ -10,11 +10,12 @@
 //! | [`categorical`] | one distribution over choices |
 //! | [`heads`] | the policy's distributions: one per knob, or one over all actions |
 //! | [`advantage`] | rewards of a group to advantages |
+//! | [`group`] | which actions are compared, and what each counts |
 //! | [`layout`] | what the policy looks at |
 //! | [`loss`] | clipped ratio, divergence, entropy: value and gradient |
 //! | [`optimizer`] | Adam |
 //! | [`surroundings`] | rooms, loads and answers to train in |
-//! | [`rollout`] | contexts, groups and their rewards in the simulator |
+//! | [`rollout`] | contexts in the simulator, and what actions are worth in them |
 //! | [`update`] | the update of a policy from groups |
 //! | [`governor`] | a policy in floating point as a governor |
 //! | [`trainer`] | training in the simulator, many contexts at once |
@@ -26,6 +27,7 @@ pub mod advantage;
 pub mod categorical;
 pub mod checkpoint;
 pub mod governor;
+pub mod group;
 pub mod heads;
 pub mod layout;
 pub mod loss;

@@ -1,11 +1,11 @@
-//! Contexts, groups and rewards: what training looks at.
+//! Contexts and what actions are worth in them: what training in the simulator looks at.
 //!
 //! A context is a simulated board in the middle of its work. A group tries different actions from
 //! one context: for each member the board is cloned and the action held for a while under the
 //! supervisor, then the reward settles everything that happened. Because the clones share the
 //! noise and the arrivals that are still to come, members differ by their action alone.
 
-use super::heads::Heads;
+use super::group::{Group, Grouping};
 use super::surroundings::{Surroundings, log_uniform};
 use super::update::Policy;
 use crate::env::account::{Account, Terms};
@@ -45,62 +45,15 @@ pub struct Context {
     observer: Observer,
     supervisor: Supervisor,
     terms: Terms,
+    fan_fails_at_s: Option<f64>,
     ends_s: f64,
 }
 
-/// How the members of a group are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Grouping {
-    /// Different actions drawn from the policy, so many.
-    Drawn(usize),
-    /// One knob, chosen by lot, over all its likely values, the others at an action of the policy; each member
-    /// counts with its probability. For a factored policy.
-    Knob,
-}
-
-/// Values of a knob less probable than this are not tried.
-const LIKELY: f64 = 0.01;
-/// One group in so many is built around a drawn action, the others around the most probable one: a frozen policy takes
-/// the most probable.
-const EXPLORE_ONE_IN: u32 = 4;
-/// A value that does better than the policy may expect counts at least so much, however improbable it is.
-const PROMISING: f64 = 0.03;
 /// Reward that an action costs whose every turn the supervisor changes: less than anything that matters, enough that the
 /// policy does not ask for what it cannot get.
 const OVERRULED: f64 = 0.001;
-const TICKETS: u32 = 9;
-/// Tickets of the knobs in the lot that decides which one a group varies: the decode clock decides most, a fan costs the
-/// most time to judge, and the prefill clock changes little.
-const LOT: [Knob; TICKETS as usize] = [
-    Knob::Prefill,
-    Knob::Decode,
-    Knob::Decode,
-    Knob::Decode,
-    Knob::Decode,
-    Knob::Batch,
-    Knob::Batch,
-    Knob::Depth,
-    Knob::Fan,
-];
 /// A fan's duty is held so much longer than the other knobs: the heat sink takes minutes to follow.
-const FAN_HOLD: f64 = 4.0;
-
-/// One decision point: what was seen, and what each tried action was worth.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Group {
-    /// The normalized observation.
-    pub observation: Vec<i16>,
-    /// Different actions.
-    pub actions: Vec<Action>,
-    /// Share of each in the group: its probability, or the same for all.
-    pub weights: Vec<f64>,
-    /// Log-probability of each under the policy that drew them.
-    pub log_probabilities: Vec<f64>,
-    /// Reward of each.
-    pub rewards: Vec<f64>,
-    /// Members that passed the temperature limit.
-    pub violations: usize,
-}
+const FAN_HOLD: f64 = 8.0;
 
 impl Context {
     /// A board in random surroundings.
@@ -109,8 +62,17 @@ impl Context {
     /// When the world's limits are unusable; the profile has been checked before.
     #[must_use]
     pub fn random(world: &World, rng: &mut Pcg32) -> Self {
-        let Surroundings { conditions, load, prompt_tokens, answer_tokens, patience, ends_s } =
-            Surroundings::random(rng);
+        Self::within(world, Surroundings::random(rng), rng)
+    }
+
+    /// The start of a context.
+    ///
+    /// # Panics
+    /// When the world's limits are unusable; the profile has been checked before.
+    #[must_use]
+    pub fn within(world: &World, surroundings: Surroundings, rng: &mut Pcg32) -> Self {
+        let Surroundings { conditions, fan_fails_at_s, load, prompt_tokens, answer_tokens, patience, ends_s } =
+            surroundings;
         let board = SimulatedBoard::new(&world.profile.plant, conditions);
         let queue = Queue::with_load(&load, usize::MAX, u64::from(rng.next_u32()));
         let answers = DrawnLengths::new(prompt_tokens, answer_tokens, u64::from(rng.next_u32()));
@@ -120,6 +82,7 @@ impl Context {
             observer: Observer::with_response_limit(terms.reward.response_limit),
             supervisor: Supervisor::new(world.limits).expect("the limits were checked with the profile"),
             terms,
+            fan_fails_at_s,
             ends_s,
         }
     }
@@ -139,6 +102,10 @@ impl Context {
 
     fn look(&mut self) -> Telemetry {
         let Ok(_) = self.service.wait_for_work();
+        if self.fan_fails_at_s.is_some_and(|at_s| self.service.now_s() >= at_s) {
+            self.fan_fails_at_s = None;
+            self.service.board_mut().set_fan_working(false);
+        }
         let telemetry = self.service.telemetry();
         if let Reading::Present { value, taken_at } = telemetry.temperature {
             self.observer.watch(value, taken_at);
@@ -215,43 +182,12 @@ impl Context {
         let (telemetry, observation) = self.observe(world);
         let heads = policy.heads(&observation, &world.profile.actions);
         let hold_s = log_uniform(rng, world.hold_s);
-        let (actions, mut weights, hold_s) = match grouping {
-            Grouping::Drawn(size) => {
-                let actions = heads.sample_group(size, rng);
-                let weights = vec![1.0 / actions.len() as f64; actions.len()];
-                (actions, weights, hold_s)
-            }
-            Grouping::Knob => vary_a_knob(&heads, hold_s, rng),
-        };
-        let log_probabilities = actions.iter().map(|action| heads.log_probability(*action)).collect();
-        let tried = actions.iter().map(|action| self.value_of(world, &telemetry, *action, hold_s));
+        let group = Group::choose(observation, &heads, grouping, rng);
+        let hold_s = if group.knob == Some(Knob::Fan) { hold_s * FAN_HOLD } else { hold_s };
+        let tried = group.actions.iter().map(|action| self.value_of(world, &telemetry, *action, hold_s));
         let (rewards, violated): (Vec<f64>, Vec<bool>) = tried.unzip();
-        if grouping == Grouping::Knob {
-            promote(&rewards, &mut weights);
-        }
         let violations = violated.into_iter().filter(|violated| *violated).count();
-        (telemetry, Group { observation, actions, weights, log_probabilities, rewards, violations })
-    }
-}
-
-/// Actions that differ in one knob, the weight of each, and how long they are held, seconds.
-fn vary_a_knob(heads: &Heads, hold_s: f64, rng: &mut Pcg32) -> (Vec<Action>, Vec<f64>, f64) {
-    let base = if rng.below(EXPLORE_ONE_IN) == 0 { heads.sample(rng) } else { heads.greedy() };
-    let knob = LOT[rng.below(TICKETS) as usize];
-    let longer = if knob == Knob::Fan { FAN_HOLD } else { 1.0 };
-    let (actions, weights) = heads.knob_group(base, knob, LIKELY);
-    (actions, weights, hold_s * longer)
-}
-
-/// Gives those that do better than expected their least weight; the weights sum to one again.
-fn promote(rewards: &[f64], weights: &mut [f64]) {
-    let expected: f64 = rewards.iter().zip(&*weights).map(|(r, w)| r * w).sum();
-    for (weight, _) in weights.iter_mut().zip(rewards).filter(|(_, reward)| **reward > expected) {
-        *weight = weight.max(PROMISING);
-    }
-    let total: f64 = weights.iter().sum();
-    for weight in weights {
-        *weight /= total;
+        (telemetry, Group { rewards, violations, ..group })
     }
 }
 
@@ -297,13 +233,5 @@ mod tests {
         let of = |context: &Context| context.value_of(&world, &telemetry, Action::default(), 60.0);
         let (first, second) = (of(&context), of(&context));
         assert!((first.0 - second.0).abs() < 1e-300 && first.1 == second.1);
-    }
-
-    #[test]
-    fn who_does_better_than_expected_is_heard() {
-        let mut weights = [0.0, 1.0, 0.0];
-        promote(&[2.0, 1.0, 0.5], &mut weights);
-        let expected = [PROMISING, 1.0, 0.0].map(|weight| weight / (1.0 + PROMISING));
-        assert!(weights.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12), "{weights:?}");
     }
 }

@@ -17,6 +17,8 @@ const LOAD_UNTIL_S: f64 = 3500.0;
 pub struct Surroundings {
     /// Room, start, fan and noise of the board.
     pub conditions: Conditions,
+    /// When the fan fails, seconds; `None`: never.
+    pub fan_fails_at_s: Option<f64>,
     /// From each moment on (seconds), so many requests per second.
     pub load: Vec<(f64, f64)>,
     /// Shortest and longest prompt, tokens.
@@ -58,6 +60,7 @@ impl Surroundings {
         let spread = uniform(rng, 0.0, 0.5);
         Self {
             conditions,
+            fan_fails_at_s: (rng.below(2) == 0).then(|| uniform(rng, 0.0, 3000.0)),
             load: load(rng, (MOST_TOKENS_PER_S / answer).min(10.0)),
             prompt_tokens: (12, 28),
             answer_tokens: (round(answer * (1.0 - spread)), round(answer * (1.0 + spread))),

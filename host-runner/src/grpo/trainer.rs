@@ -1,11 +1,11 @@
 //! Training in the simulator: many contexts side by side, groups, advantages, several epochs of updates.
 
-use super::advantage::of_distribution;
 use super::checkpoint::{Checkpoint, Content, Training};
+use super::group::{Group, Grouping};
 use super::heads::Heads;
 use super::loss::{Coefficients, Divergence};
 use super::network::Network;
-use super::rollout::{Context, Group, Grouping, World};
+use super::rollout::{Context, World};
 use super::update::{Learner, Losses, Passes, Policy, members};
 use crate::quantize::{FakeQuantizer, FreezeError};
 use controller_core::action::Action;
@@ -247,7 +247,7 @@ impl Trainer {
         self.calibrate(&groups);
         self.evaluations += groups.iter().map(|group| group.actions.len() as u64).sum::<u64>();
         let floor = self.plan.noise_floor;
-        let members = members(&groups, |tried| of_distribution(&tried.rewards, &tried.weights, floor));
+        let members = members(&groups, |group| group.advantages(floor));
         let references = self.heads(&groups)?;
         let passes = self.passes();
         let actions = &self.world.profile.actions;
@@ -258,11 +258,10 @@ impl Trainer {
         let after = self.heads(&groups)?;
         let rewards: Vec<f64> = groups.iter().flat_map(|group| group.rewards.iter().copied()).collect();
         let mean = |sum: f64| sum / rewards.len().max(1) as f64;
-        let best = |group: &Group| group.rewards.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         Ok(Progress {
             iteration: self.iteration,
             mean_reward: mean(rewards.iter().sum()),
-            best_reward: groups.iter().map(best).sum::<f64>() / count,
+            best_reward: groups.iter().map(Group::best_reward).sum::<f64>() / count,
             entropy: after.iter().map(Heads::entropy).sum::<f64>() / count,
             kl: after.iter().zip(&references).map(|(new, old)| new.kl(old)).sum::<f64>() / count,
             violations: mean(groups.iter().map(|group| group.violations).sum::<usize>() as f64),

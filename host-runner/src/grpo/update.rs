@@ -1,12 +1,12 @@
 //! The update: several passes over groups that were tried, with the clipped ratio, the divergence from a reference and an
 //! entropy bonus.
 
+use super::group::Group;
 use super::heads::Heads;
 use super::layout::real_input;
 use super::loss::{Coefficients, Sample, Terms, gradient_into};
 use super::network::{Batch, Grid, Network};
 use super::optimizer::Adam;
-use super::rollout::Group;
 use super::vector::wide;
 use crate::quantize::{FakeQuantizer, FreezeError};
 use controller_core::action::ActionSpace;

@@ -12,6 +12,7 @@ use crate::env::living::{LivingError, Workload};
 use crate::env::logged;
 use crate::eval::prototype::log::step;
 use crate::grpo::checkpoint::{Checkpoint, Content};
+use crate::grpo::group::Grouping;
 use crate::grpo::layout;
 use crate::grpo::network::Network;
 use crate::grpo::online::fan::FanSchedule;
@@ -42,8 +43,8 @@ use std::time::Instant;
 
 /// On one living board: state is measured and never reset, groups run one member after the other.
 ///
-/// An episode is one group: different actions of the policy, each for one turn in random order and once more in mirrored
-/// order, then greedy turns of the policy by itself. The supervisor is on. `--from` takes a checkpoint, a policy image or
+/// An episode is one group: different actions, each for some turns in random order and once more in mirrored order, then
+/// greedy turns of the policy by itself. The supervisor is on. `--from` takes a checkpoint, a policy image or
 /// a `PyTorch` checkpoint of the published prototype (.pth), and keeps the policy near it.
 ///
 /// With `--board jetson` llama.cpp answers on this machine, with clocks and fan set for every turn (`--apply`); they are given
@@ -100,9 +101,10 @@ pub struct Arguments {
     /// Most answered requests.
     #[arg(long)]
     requests: Option<u64>,
-    /// Different actions of a group; each runs twice.
-    #[arg(long, default_value_t = Plan::default().group)]
-    group: usize,
+    /// Draw so many different actions for a group. Default: the likely values of one knob and their neighbours; 6 actions
+    /// for a policy that is one distribution over all.
+    #[arg(long, value_name = "ACTIONS")]
+    group: Option<usize>,
     /// Turns of a run; where there are several, the first one settles what the member before has left and does not count.
     #[arg(long, default_value_t = Plan::default().turns, value_parser = clap::value_parser!(u32).range(1..=100))]
     turns: u32,
@@ -186,7 +188,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         seed: options.seed,
         episodes: options.episodes,
         requests: options.requests,
-        group: options.group,
+        grouping: grouping(options, from.as_ref()),
         turns: options.turns,
         episodes_per_update: options.episodes_per_update,
         learning_rate: options.learning_rate,
@@ -230,7 +232,7 @@ pub fn begin(
 }
 
 fn check(options: &Arguments) -> anyhow::Result<()> {
-    within("--group", options.group, 2, 64)?;
+    within("--group", options.group.unwrap_or(2), 2, 64)?;
     anyhow::ensure!(
         options.learning_rate > 0.0 && options.learning_rate <= 1.0,
         "--learning-rate must lie above 0 and at most at 1, not {}",
@@ -282,6 +284,18 @@ pub fn read_policy(path: &Path, actions: &ActionSpace, seed: u64) -> anyhow::Res
         return Ok(policy);
     }
     Ok(Checkpoint::read(path)?)
+}
+
+/// Actions of a group of a joint policy.
+const DRAWN: usize = 6;
+
+/// A random policy is a factored one.
+fn grouping(options: &Arguments, from: Option<&Checkpoint>) -> Grouping {
+    match options.group {
+        Some(actions) => Grouping::Drawn(actions),
+        None if from.is_some_and(Checkpoint::is_joint) => Grouping::Drawn(DRAWN),
+        None => Grouping::Knob,
+    }
 }
 
 fn default_reward(options: &Arguments, from: Option<&Checkpoint>) -> anyhow::Result<RewardName> {

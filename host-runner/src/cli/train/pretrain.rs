@@ -8,8 +8,7 @@ use super::losses::{COLUMNS, Row, draw};
 use super::{Files, within};
 use crate::atomic_file::AtomicFile;
 use crate::grpo::checkpoint::Checkpoint;
-use crate::grpo::heads::is_joint;
-use crate::grpo::rollout::Grouping;
+use crate::grpo::group::Grouping;
 use crate::grpo::trainer::{Plan, Progress, Trainer};
 use crate::report::csv_log::CsvLog;
 use crate::report::manifest::Manifest;
@@ -95,9 +94,8 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
                 path.display(),
                 options.world.board.display()
             );
-            let logits = policy.network.layers.last().map_or(0, |layer| layer.biases.len());
             anyhow::ensure!(
-                options.group.is_some() || is_joint(logits, &policy.content.actions) == Some(false),
+                options.group.is_some() || !policy.is_joint(),
                 "{} has one distribution over all actions and no knobs to vary one by one; say how many actions to draw, \
                  for instance --group 16",
                 path.display()

@@ -5,11 +5,10 @@
 //! batches draws the groups and settles them.
 
 use super::table::Table;
-use crate::grpo::advantage::of_draws;
+use crate::grpo::group::{Group, Grouping};
 use crate::grpo::heads::Heads;
 use crate::grpo::loss::{Coefficients, Divergence};
 use crate::grpo::network::Network;
-use crate::grpo::rollout::Group;
 use crate::grpo::update::{Learner, Passes, Policy, members};
 use controller_core::action::{Action, ActionSpace};
 use controller_core::observation::{Feature, FeatureRange};
@@ -88,17 +87,15 @@ impl TemperaturePolicy {
     /// A group of different actions; its rewards are still to come.
     pub fn draw(&mut self, observation: Vec<i16>, size: usize) -> Group {
         let heads = self.heads(&observation);
-        let actions = heads.sample_group(size, &mut self.draws);
-        let log_probabilities = actions.iter().map(|action| heads.log_probability(*action)).collect();
-        self.evaluations += actions.len() as u64;
-        let weights = vec![1.0 / actions.len() as f64; actions.len()];
-        Group { observation, actions, weights, log_probabilities, rewards: Vec::new(), violations: 0 }
+        let group = Group::choose(observation, &heads, Grouping::Drawn(size), &mut self.draws);
+        self.evaluations += group.actions.len() as u64;
+        group
     }
 
     /// Learns from groups with their rewards, with its policy before as the reference.
     pub fn learn(&mut self, groups: &[Group], passes: &Passes) {
         let references: Vec<Heads> = groups.iter().map(|group| self.heads(&group.observation)).collect();
-        let members = members(groups, |tried| of_draws(&tried.rewards, NOISE_FLOOR));
+        let members = members(groups, |group| group.advantages(NOISE_FLOOR));
         let learned = self.learner.update(&self.actions, groups, &references, &members, passes, &mut self.draws);
         learned.expect("only a quantized policy can be refused");
     }

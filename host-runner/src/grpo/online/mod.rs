@@ -20,12 +20,11 @@ pub mod place;
 pub mod stop;
 pub mod turn_log;
 
-use super::advantage::of_draws;
 use super::checkpoint::{Checkpoint, Content, Training};
+use super::group::{Group, Grouping};
 use super::heads::Heads;
 use super::loss::{Coefficients, Divergence};
 use super::network::Network;
-use super::rollout::Group;
 use super::update::{Learner, Losses, Passes, Policy, members};
 use crate::env::living::{Done, LivingBoard, LivingError, Seen};
 use crate::quantize::{FakeQuantizer, FreezeError};
@@ -53,8 +52,8 @@ pub struct Plan {
     pub episodes: u32,
     /// Most answered requests; `None` for no such limit.
     pub requests: Option<u64>,
-    /// Different actions of a group.
-    pub group: usize,
+    /// Which actions a group tries.
+    pub grouping: Grouping,
     /// Turns of a run. Where there are several, the first one settles what the member before has left and does not count.
     pub turns: u32,
     /// Episodes between two updates.
@@ -91,7 +90,7 @@ impl Default for Plan {
             seed: 1,
             episodes: 200,
             requests: None,
-            group: 6,
+            grouping: Grouping::Knob,
             turns: 4,
             episodes_per_update: 4,
             epochs: 4,
@@ -374,7 +373,9 @@ impl OnlineTrainer {
         let observation = seen.as_ref().map(|seen| seen.observation.clone()).unwrap_or_default();
         self.calibrate(&observation);
         let started = Instant::now();
-        let (heads, actions) = self.draw(&observation)?;
+        let heads = self.learner.policy()?.heads(&observation, &self.content.actions);
+        let group = Group::choose(observation, &heads, self.state.plan.grouping, &mut self.state.rng);
+        let actions = &group.actions;
         let sampling_s = started.elapsed().as_secs_f64();
         let sure = heads.log_probability(heads.greedy());
         self.state.convergence.probability(libm::exp(sure));
@@ -384,7 +385,7 @@ impl OnlineTrainer {
         let mut violations = 0;
         for (place, &member) in order.iter().enumerate() {
             let role = Role::Member { number: member, run: if place < actions.len() { 1 } else { 2 } };
-            let log_probability = heads.log_probability(actions[member]);
+            let log_probability = group.log_probabilities[member];
             let mut run = Vec::new();
             for _ in 0..self.state.plan.turns.max(1) {
                 let turn = self.turn(role, actions[member], log_probability, seen.take(), fan_working, &mut turns)?;
@@ -399,12 +400,10 @@ impl OnlineTrainer {
         let judged = judge(&order, &rewards);
         self.state.noise.add(&judged);
         self.content.evaluations += actions.len() as u64;
-        let log_probabilities = actions.iter().map(|action| heads.log_probability(*action)).collect();
         // In units of members, each of which had as many turns.
         let violations = violations.div_ceil(2 * self.state.plan.turns.max(1) as usize);
         let rewards = judged.rewards.clone();
-        let weights = vec![1.0 / actions.len() as f64; actions.len()];
-        self.state.pending.push(Group { observation, actions, weights, log_probabilities, rewards, violations });
+        self.state.pending.push(Group { rewards, violations, ..group });
 
         let greedy_reward = self.play(fan_working, &mut turns)?;
         self.state.episode += 1;
@@ -426,13 +425,6 @@ impl OnlineTrainer {
             update,
             stop: self.stop(),
         })
-    }
-
-    /// Different actions of the policy as it is now.
-    fn draw(&mut self, observation: &[i16]) -> Result<(Heads, Vec<Action>), OnlineError> {
-        let heads = self.learner.policy()?.heads(observation, &self.content.actions);
-        let actions = heads.sample_group(self.state.plan.group, &mut self.state.rng);
-        Ok((heads, actions))
     }
 
     /// Greedy turns; their mean reward.
@@ -512,7 +504,7 @@ impl OnlineTrainer {
                 log_shift: 0.0,
             },
         };
-        let members = members(&groups, |tried| of_draws(&tried.rewards, noise_floor));
+        let members = members(&groups, |group| group.advantages(noise_floor));
         let reference = Policy::of(&self.reference);
         let references: Vec<Heads> =
             groups.iter().map(|group| reference.heads(&group.observation, &self.content.actions)).collect();
@@ -524,12 +516,11 @@ impl OnlineTrainer {
         self.state.updates += 1;
         let rewards: Vec<f64> = groups.iter().flat_map(|group| group.rewards.iter().copied()).collect();
         let mean = |sum: f64| sum / rewards.len().max(1) as f64;
-        let best = |group: &Group| group.rewards.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         Ok(Update {
             number,
             losses,
             mean_reward: mean(rewards.iter().sum()),
-            best_reward: groups.iter().map(best).sum::<f64>() / groups.len() as f64,
+            best_reward: groups.iter().map(Group::best_reward).sum::<f64>() / groups.len() as f64,
             violations: mean(groups.iter().map(|group| group.violations).sum::<usize>() as f64),
             learning_rate: passes.learning_rate,
             noise_floor,

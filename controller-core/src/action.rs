@@ -22,7 +22,7 @@ pub const KNOBS: usize = 5;
 pub const MAX_VALUES: usize = 32;
 
 /// One knob of the action, in the order of [`Action`]'s indices and of the policy's heads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Knob {
     /// GPU clock for prefill.
     Prefill,

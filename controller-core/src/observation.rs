@@ -59,9 +59,15 @@ pub enum Feature {
     /// Prefill and decode of a batch, thousandths of the response that the reward allows, mean over about the last 256
     /// requests.
     BatchShare,
-    /// Tokens per second, idle time included, over about the last 256 requests. Who keeps up serves what is offered, so this is
-    /// the load without the chance of the last half minute.
-    ServedTokens,
+    /// Tokens per second, idle time included, over about the last 256 requests, in 256ths of an octave above one a second. Who
+    /// keeps up serves what is offered, so this is the load without the chance of the last half minute.
+    ServedOctaves,
+    /// Highest response of the recent past, thousandths of what the reward allows: longest of a batch, falling to the mean over
+    /// about 256 requests. Tells bursts from a steady load while it is calm.
+    PeakResponse,
+    /// [`Feature::OfferedTokens`] in 256ths of an octave above one a second: a board meets loads from some tokens a second to
+    /// a thousand, and what to do depends on their ratio.
+    OfferedOctaves,
 }
 
 wire!(enum Feature {
@@ -82,7 +88,9 @@ wire!(enum Feature {
     14 => TokenAllowance,
     15 => ResponseShare,
     16 => BatchShare,
-    17 => ServedTokens,
+    17 => ServedOctaves,
+    18 => PeakResponse,
+    19 => OfferedOctaves,
 });
 
 /// One feature and the values that map to -1 and to 1; values outside saturate.
@@ -164,26 +172,47 @@ pub fn check_layout(layout: &[FeatureRange]) -> Result<(), LayoutError> {
 /// noise reads as 5 mK/s, short against the minutes that a heat sink takes.
 pub const SLOPE_TIME_CONSTANT: Duration = Duration::from_secs(30);
 
+/// 256ths of an octave above one; 0 at one and below. Between powers of two the logarithm is taken as straight, which is at
+/// most 22 too low.
+fn octaves(value: u64) -> i32 {
+    let value = u32::try_from(value).unwrap_or(u32::MAX).max(1);
+    let whole = value.ilog2();
+    let part = (value << (31 - whole) >> 23) & 0xff;
+    i32::try_from((whole << 8) + part).unwrap_or(i32::MAX)
+}
+
 /// Remembers what an observation needs from the past.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observer {
     trend: Option<Trend>,
     previous: Option<Previous>,
-    usual: Option<Usual>,
+    usual: Usual,
     response_limit: Duration,
 }
 
-/// Means over about the last [`REQUESTS`] requests, in 256ths.
+/// Means over all requests so far, later over about the last [`REQUESTS`], in 256ths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Usual {
+    /// Requests so far, at most [`REQUESTS`].
+    requests: u16,
     /// Tokens of an answer.
     answer: u32,
     /// Time from one answer to the next, milliseconds.
     span: u32,
     /// Longest response of a batch, thousandths of the limit.
     response: u32,
+    /// The highest of these, falling to their mean.
+    peak: u32,
     /// Time of a batch, thousandths of the limit.
     batch: u32,
+}
+
+impl Default for Usual {
+    /// What is expected of the first requests: responses at the limit, for which two batches are answered in turn. A board that
+    /// has answered one request, which waited for nobody, knows nothing of its load yet.
+    fn default() -> Self {
+        Self { requests: 0, answer: 20 << 8, span: 1000 << 8, response: 1000 << 8, peak: 1000 << 8, batch: 500 << 8 }
+    }
 }
 
 /// Low-pass-filtered temperature; the distance of the present value from it is the slope times
@@ -203,12 +232,12 @@ struct Previous {
     measurement: Measurement,
 }
 
-/// An answer of 20 tokens, until there is one.
-const DEFAULT_ANSWER_Q8: u32 = 20 << 8;
-
 /// Requests that the means reach back to: enough that neither the length of an answer nor a queue by chance shows, and that a
 /// burst every minute does.
 const REQUESTS: u16 = 256;
+
+/// Requests that the expected response counts for.
+const EXPECTED: u16 = 16;
 
 impl Observer {
     /// Observes for a reward that allows a response so long.
@@ -241,7 +270,7 @@ impl Observer {
         // A hold answers nothing: the last real batch stays the best knowledge of a batch.
         if measurement.requests > 0 {
             self.previous = Some(Previous { action, setting, measurement });
-            self.usual = Some(self.usual_after(&measurement));
+            self.usual = self.usual_after(&measurement);
         }
     }
 
@@ -249,29 +278,25 @@ impl Observer {
     fn usual_after(&self, measurement: &Measurement) -> Usual {
         let Measurement { requests, generated_tokens, idle, prefill, decode, response, .. } = *measurement;
         let busy = Duration::from_micros(prefill.micros().saturating_add(decode.micros()));
+        let turn_ms = u32::try_from(busy.micros().saturating_add(idle.micros()) / 1000).unwrap_or(u32::MAX);
         let each = |sum: u32| sum.min(u32::MAX >> 8) * 256 / u32::from(requests.max(1));
-        let batch = Usual {
-            answer: each(generated_tokens),
-            span: each(u32::try_from(busy.micros().saturating_add(idle.micros()) / 1000).unwrap_or(u32::MAX)),
-            response: self.share_of_limit(response) << 8,
-            batch: self.share_of_limit(busy) << 8,
-        };
-        let Some(usual) = self.usual else { return batch };
-        let weight = i64::from(requests.min(REQUESTS));
-        let towards = |mean: u32, value: u32| {
-            let step = (i64::from(value) - i64::from(mean)) * weight / i64::from(REQUESTS);
+        let usual = &self.usual;
+        let so_far = usual.requests.saturating_add(requests).min(REQUESTS);
+        let towards = |mean: u32, value: u32, among: u16| {
+            let among = i64::from(among.clamp(1, REQUESTS));
+            let step = (i64::from(value) - i64::from(mean)) * i64::from(requests).min(among) / among;
             u32::try_from(i64::from(mean) + step).unwrap_or(value)
         };
+        let (response, with_expected) = (self.share_of_limit(response) << 8, so_far.saturating_add(EXPECTED));
+        let mean_response = towards(usual.response, response, with_expected);
         Usual {
-            answer: towards(usual.answer, batch.answer),
-            span: towards(usual.span, batch.span),
-            response: towards(usual.response, batch.response),
-            batch: towards(usual.batch, batch.batch),
+            requests: so_far,
+            answer: towards(usual.answer, each(generated_tokens), so_far),
+            span: towards(usual.span, each(turn_ms), so_far),
+            response: mean_response,
+            peak: towards(usual.peak, mean_response, with_expected).max(response),
+            batch: towards(usual.batch, self.share_of_limit(busy) << 8, with_expected),
         }
-    }
-
-    fn answer_q8(&self) -> u64 {
-        u64::from(self.usual.map_or(DEFAULT_ANSWER_Q8, |usual| usual.answer.max(1)))
     }
 
     /// Setting and cost of the last batch; `None` before the first.
@@ -316,19 +341,27 @@ impl Observer {
             Feature::PrefillIndex => self.previous.map_or(before_first_batch, |p| i32::from(p.action.prefill)),
             Feature::DecodeIndex => self.previous.map_or(before_first_batch, |p| i32::from(p.action.decode)),
             Feature::BatchSize => self.previous.map_or(before_first_batch, |p| i32::from(p.setting.batch)),
-            Feature::OfferedTokens => unsigned(u64::from(telemetry.offered_load.0) * self.answer_q8() / 256_000),
+            Feature::OfferedTokens => unsigned(self.offered_tokens(telemetry)),
+            Feature::OfferedOctaves => octaves(self.offered_tokens(telemetry)),
             Feature::TokenAllowance => {
                 let per_answer_q8 = self.response_limit.micros().saturating_mul(256) / 1000;
                 unsigned(per_answer_q8 / self.answer_q8())
             }
-            Feature::ResponseShare => {
-                self.usual.map_or(before_first_batch, |usual| unsigned(u64::from(usual.response >> 8)))
-            }
-            Feature::BatchShare => self.usual.map_or(before_first_batch, |usual| unsigned(u64::from(usual.batch >> 8))),
-            Feature::ServedTokens => self.usual.map_or(before_first_batch, |usual| {
-                unsigned(u64::from(usual.answer) * 1000 / u64::from(usual.span.max(1)))
-            }),
+            Feature::ResponseShare => unsigned(u64::from(self.usual.response >> 8)),
+            Feature::BatchShare => unsigned(u64::from(self.usual.batch >> 8)),
+            Feature::PeakResponse => unsigned(u64::from(self.usual.peak >> 8)),
+            Feature::ServedOctaves => octaves(self.answer_q8() * 1000 / u64::from(self.usual.span.max(1))),
         }
+    }
+
+    /// A usual answer, 256ths of a token.
+    fn answer_q8(&self) -> u64 {
+        u64::from(self.usual.answer.max(1))
+    }
+
+    /// Tokens per second that answer the offered load.
+    fn offered_tokens(&self, telemetry: &Telemetry) -> u64 {
+        u64::from(telemetry.offered_load.0) * self.answer_q8() / 256_000
     }
 
     /// Thousandths of the response limit, less than 2^24: a 256th of them fits 32 bits.
@@ -428,9 +461,55 @@ mod tests {
             observer.raw(&range, &one_per_second)
         };
         assert_eq!(answered(400, 10), 40, "the first batch is all there is");
-        assert_eq!(answered(104, 1), 41, "one long answer counts a 64th");
-        assert_eq!(answered(6400, 64), 100, "64 answers replace the past");
-        assert_eq!(answered(u32::MAX, 1), 100 + ((1 << 24) - 1 - 100) / 64, "no overflow");
+        assert_eq!(answered(1000, 10), 70, "all count the same until there are enough");
+        assert_eq!(answered(18_960, 236), 79);
+        assert_eq!(answered(336, 1), 80, "one long answer counts a 256th");
+        assert_eq!(answered(25_600, 256), 100, "as many answers replace the past");
+        assert_eq!(answered(u32::MAX, 1), 100 + ((1 << 24) - 1 - 100) / 256, "no overflow");
+    }
+
+    #[test]
+    fn what_is_served_is_the_load_without_its_chance() {
+        use crate::reward::service::tests::SETTING;
+        let range = FeatureRange { feature: Feature::ServedOctaves, low: 0, high: 2560 };
+        let mut observer = Observer::default();
+        let mut served = |requests, idle_s, decode_s| {
+            let (idle, decode) = (Duration::from_secs(idle_s), Duration::from_secs(decode_s));
+            let generated_tokens = 20 * u32::from(requests);
+            let measurement = Measurement { requests, generated_tokens, idle, decode, ..Measurement::default() };
+            observer.remember(Action::default(), SETTING, measurement);
+            observer.raw(&range, &Telemetry::UNKNOWN)
+        };
+        // 10 a second: three octaves and a quarter.
+        assert_eq!(served(1, 1, 1), 3 * 256 + 64);
+        // 13 requests of 20 tokens in 8 s: 32 a second.
+        assert_eq!(served(12, 1, 5), 5 * 256);
+    }
+
+    proptest! {
+        #[test]
+        fn octaves_follow_the_logarithm(value in any::<u32>()) {
+            let exact = 256.0 * f64::from(value.max(1)).log2();
+            let found = f64::from(octaves(u64::from(value)));
+            prop_assert!(found <= exact && exact < found + 23.1, "{found} for {exact}");
+        }
+    }
+
+    #[test]
+    fn a_burst_is_remembered_while_it_is_calm() {
+        use crate::reward::service::tests::SETTING;
+        let range = FeatureRange { feature: Feature::PeakResponse, low: 0, high: 4000 };
+        let mut observer = Observer::with_response_limit(Duration::from_secs(1));
+        let mut after = |requests, seconds| {
+            let response = Duration::from_secs(seconds);
+            observer.remember(Action::default(), SETTING, Measurement { requests, response, ..Measurement::default() });
+            observer.raw(&range, &Telemetry::UNKNOWN)
+        };
+        (0..256).for_each(|_| assert_eq!(after(1, 1), 1000));
+        assert_eq!(after(8, 4), 4000);
+        let calm: Vec<i32, 1024> = (0..1024).map(|_| after(1, 1)).collect();
+        assert!(calm.is_sorted_by(|earlier, later| later <= earlier), "it only falls");
+        assert!((3200..4000).contains(&calm[50]) && calm[1023] < 1100, "{} {}", calm[50], calm[1023]);
     }
 
     #[test]
@@ -440,23 +519,26 @@ mod tests {
         let share = |feature| FeatureRange { feature, low: 0, high: 4000 };
         let ranges = [allowance, share(Feature::ResponseShare), share(Feature::BatchShare)];
         let raw = |observer: &Observer| ranges.map(|range| observer.raw(&range, &Telemetry::UNKNOWN));
-        assert_eq!(raw(&Observer::default()), [0; 3], "a reward without a limit reads as the strictest");
+        assert_eq!(raw(&Observer::default()), [0, 1000, 500], "a reward without a limit allows nothing per token");
         let mut observer = Observer::with_response_limit(Duration::from_micros(1_500_000));
-        assert_eq!(raw(&observer), [75, 0, 0]);
+        assert_eq!(raw(&observer), [75, 1000, 500], "what is expected");
         let response = Duration::from_micros(3_000_000);
         let (prefill, decode) = (Duration::from_micros(200_000), Duration::from_secs(1));
         let answered =
             Measurement { requests: 2, generated_tokens: 60, prefill, decode, response, ..Measurement::default() };
         observer.remember(Action::default(), SETTING, answered);
-        assert_eq!(raw(&observer), [50, 2000, 800], "the first batch is all there is");
+        // 2 of 18 requests; the others are as expected.
+        assert_eq!(raw(&observer), [50, 1000 + 1000 / 9, 500 + 300 / 9]);
         let late = Measurement { requests: 32, generated_tokens: 960, response: Duration::from_secs(6), ..answered };
         observer.remember(Action::default(), SETTING, late);
-        assert_eq!(raw(&observer), [50, 3000, 800], "half of the last 64 requests");
-        let lost =
-            Measurement { response: Duration::from_micros(u64::MAX), decode: Duration::from_micros(u64::MAX), ..late };
-        observer.remember(Action::default(), SETTING, lost);
-        let most = ((1 << 24) - 1) / 2;
-        assert_eq!(raw(&observer), [50, 1500 + most, 400 + most], "no overflow");
+        assert_eq!(raw(&observer), [50, 1111 + 2889 * 32 / 50, 533 + 267 * 32 / 50], "32 of 50 requests");
+        let forever = Duration::from_micros(u64::MAX);
+        observer.remember(Action::default(), SETTING, Measurement { response: forever, decode: forever, ..late });
+        // 32 of 82 requests, at the most that is counted.
+        let after = |before: i64| before + ((1 << 24) - 1 - before) * 32 / 82;
+        let near = |found: i32, before| (i64::from(found) - after(before)).abs() <= 1;
+        let [_, response, batch] = raw(&observer);
+        assert!(near(response, 2959) && near(batch, 703), "no overflow: {response} {batch}");
     }
 
     #[test]

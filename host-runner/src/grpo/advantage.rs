@@ -41,13 +41,19 @@ pub fn group_relative(rewards: &[f64], scaling: Scaling<f64>) -> Result<Vec<f64>
 /// probability for those that were not: mean and spread are those of the distribution, and each member counts as often as it
 /// would have been drawn. One alone has the advantage zero.
 #[must_use]
-pub fn of_distribution(rewards: &[f64], probabilities: &[f64], noise_floor: f64) -> Vec<f64> {
-    let members = || rewards.iter().zip(probabilities);
-    let mean: f64 = members().map(|(r, p)| p * r).sum();
-    let variance: f64 = members().map(|(r, p)| p * (r - mean) * (r - mean)).sum();
-    let scale = variance.sqrt().max(noise_floor).max(f64::MIN_POSITIVE);
+pub fn of_distribution(rewards: &[f64], shares: &[f64], noise_floor: f64) -> Vec<f64> {
+    let mean: f64 = rewards.iter().zip(shares).map(|(r, p)| p * r).sum();
+    let scale = spread(rewards, shares).max(noise_floor).max(f64::MIN_POSITIVE);
     let count = rewards.len() as f64;
-    members().map(|(r, p)| count * p * (r - mean) / scale).collect()
+    rewards.iter().zip(shares).map(|(r, p)| count * p * (r - mean) / scale).collect()
+}
+
+/// Standard deviation of a distribution of rewards.
+#[must_use]
+pub fn spread(rewards: &[f64], shares: &[f64]) -> f64 {
+    let mean: f64 = rewards.iter().zip(shares).map(|(r, p)| p * r).sum();
+    let variance: f64 = rewards.iter().zip(shares).map(|(r, p)| p * (r - mean) * (r - mean)).sum();
+    variance.sqrt()
 }
 
 /// The mean of all others lies `n/(n-1)` times as far away as the mean of all.

@@ -1,10 +1,11 @@
 //! Groups: which actions are compared, what each counts, and how far each lies above the others.
 
-use super::advantage::of_distribution;
+use super::advantage::{of_distribution, spread};
 use super::heads::Heads;
 use controller_core::action::{Action, Knob};
 use controller_core::rng::Pcg32;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// How the members of a group are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,13 +82,24 @@ impl Group {
         Self { observation, actions, knob, weights, log_probabilities, rewards: Vec::new(), violations: 0 }
     }
 
-    /// Advantages of its members. Where they are the values of a knob, those that do better than the policy may expect have
-    /// their least weight.
+    /// Advantages of its members, in units of its spread or of the noise floor, whichever is wider.
     #[must_use]
     pub fn advantages(&self, noise_floor: f64) -> Vec<f64> {
+        of_distribution(&self.rewards, &self.shares(), noise_floor)
+    }
+
+    /// Standard deviation of its rewards.
+    #[must_use]
+    pub fn spread(&self) -> f64 {
+        spread(&self.rewards, &self.shares())
+    }
+
+    /// What its members count. Where they are the values of a knob, those that do better than the policy may expect have
+    /// their least weight.
+    fn shares(&self) -> Cow<'_, [f64]> {
         match self.knob {
-            None => of_distribution(&self.rewards, &self.weights, noise_floor),
-            Some(_) => of_distribution(&self.rewards, &promoted(&self.rewards, &self.weights), noise_floor),
+            None => Cow::Borrowed(&self.weights),
+            Some(_) => Cow::Owned(promoted(&self.rewards, &self.weights)),
         }
     }
 

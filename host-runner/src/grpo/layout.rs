@@ -11,7 +11,7 @@ pub fn standard() -> Vec<FeatureRange> {
         range(Feature::Temperature, 20_000, 100_000),
         range(Feature::TemperatureSlope, -100, 100),
         range(Feature::FanPwm, 0, 255),
-        range(Feature::OfferedTokens, 0, 1_000),
+        range(Feature::OfferedOctaves, 0, 2_560),
         range(Feature::Queue, 0, 64),
         range(Feature::Power, 10_000, 45_000),
         range(Feature::DecodeClock, 306_000, 1_300_500),
@@ -19,7 +19,8 @@ pub fn standard() -> Vec<FeatureRange> {
         range(Feature::ResponseShare, 0, 4_000),
         range(Feature::BatchShare, 0, 2_000),
         range(Feature::TokenAllowance, 0, 160),
-        range(Feature::ServedTokens, 0, 1_000),
+        range(Feature::ServedOctaves, 0, 2_560),
+        range(Feature::PeakResponse, 0, 4_000),
     ]
 }
 

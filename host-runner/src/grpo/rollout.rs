@@ -53,7 +53,7 @@ pub struct Context {
 /// policy does not ask for what it cannot get.
 const OVERRULED: f64 = 0.001;
 /// A fan's duty is held so much longer than the other knobs: the heat sink takes minutes to follow.
-const FAN_HOLD: f64 = 8.0;
+const FAN_HOLD: f64 = 12.0;
 
 impl Context {
     /// A board in random surroundings.

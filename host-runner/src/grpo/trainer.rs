@@ -8,10 +8,11 @@ use super::network::Network;
 use super::rollout::{Context, World};
 use super::update::{Learner, Losses, Passes, Policy, members};
 use crate::quantize::{FakeQuantizer, FreezeError};
-use controller_core::action::Action;
+use controller_core::action::{Action, Knob};
 use controller_core::reward::Variant;
 use controller_core::rng::Pcg32;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// How to train.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ pub struct Plan {
     pub kl: f64,
     /// Clip range of the ratio.
     pub clip: f64,
-    /// Standard deviation of rewards that counts as noise.
+    /// Spread of rewards that is nothing: it is rounding.
     pub noise_floor: f64,
     /// Threads for rollouts; the result does not depend on it, so checkpoints do not hold it.
     #[serde(skip, default = "two")]
@@ -68,7 +69,7 @@ impl Default for Plan {
             entropy: 0.03,
             kl: 0.02,
             clip: 0.2,
-            noise_floor: 0.0005,
+            noise_floor: 2e-5,
             threads: two(),
         }
     }
@@ -119,6 +120,26 @@ pub struct PretrainState {
     rng: Pcg32,
     iteration: u32,
     lanes: Vec<Past>,
+}
+
+/// Of the groups that vary a knob, the share whose advantages are in units of a common spread.
+const COMMON: f64 = 0.9;
+
+/// The spread that all but the widest groups of a round have, for the groups of each knob. Scaled by its own spread, a group
+/// in which much is at stake would count no more than one in which little is, and where situations look alike the policy would
+/// do what is most often right instead of what is best in the mean (Z. Liu et al., "Understanding R1-Zero-Like Training",
+/// 2025, on the bias of that scale).
+fn usual_spreads(groups: &[Group]) -> impl Fn(Option<Knob>) -> f64 {
+    let mut spreads: BTreeMap<Option<Knob>, Vec<f64>> = BTreeMap::new();
+    for group in groups {
+        spreads.entry(group.knob).or_default().push(group.spread());
+    }
+    for of_knob in spreads.values_mut() {
+        of_knob.sort_by(f64::total_cmp);
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place among some groups")]
+    let common = move |spreads: &Vec<f64>| spreads[(spreads.len() as f64 * COMMON) as usize];
+    move |knob| spreads.get(&knob).map_or(0.0, common)
 }
 
 /// Where a context comes from and what was done in it. Contexts are made of seeds, and the trials of a group happen on
@@ -247,7 +268,8 @@ impl Trainer {
         self.calibrate(&groups);
         self.evaluations += groups.iter().map(|group| group.actions.len() as u64).sum::<u64>();
         let floor = self.plan.noise_floor;
-        let members = members(&groups, |group| group.advantages(floor));
+        let usual = usual_spreads(&groups);
+        let members = members(&groups, |group| group.advantages(floor.max(usual(group.knob))));
         let references = self.heads(&groups)?;
         let passes = self.passes();
         let actions = &self.world.profile.actions;

@@ -14,8 +14,25 @@ pub fn cpu_seconds() -> f64 {
 /// Bytes of memory in use (resident set), where the system tells.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    bytes_in("/proc/self/status", "VmRSS:")
+}
+
+/// Bytes of memory in use that no file holds, so that the system cannot drop and read them again as it likes: what a leak
+/// grows. Where the system tells.
+#[must_use]
+pub fn anonymous_bytes() -> Option<u64> {
+    bytes_in("/proc/self/status", "RssAnon:")
+}
+
+/// Bytes of memory that a program could still take before others are pushed out of it, where the system tells.
+#[must_use]
+pub fn available_bytes() -> Option<u64> {
+    bytes_in("/proc/meminfo", "MemAvailable:")
+}
+
+fn bytes_in(file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024)
 }
@@ -39,5 +56,7 @@ mod tests {
         let before = resident_bytes().unwrap();
         let block = std::hint::black_box(vec![1_u8; 64 << 20]);
         assert!(resident_bytes().unwrap() > before + (32 << 20), "{}", block.len());
+        assert!((32 << 20..=resident_bytes().unwrap()).contains(&anonymous_bytes().unwrap()));
+        assert!((1 << 20..1 << 50).contains(&available_bytes().unwrap()));
     }
 }

@@ -80,6 +80,31 @@ fn llm_commands_on_drafts_gates_and_crowds() {
     refused(&["llm", "speculate", "--make-random", "--limit", "99999999999"], &["100000"]);
 }
 
+/// What it measures is not looked at: that is no matter for a test.
+#[test]
+fn llm_bench_measures_until_it_is_sure_and_lets_one_run_alone() {
+    const MODEL: &str = "models/tiny-llama/tiny-llama-q8_0.gguf";
+    let few =
+        ["--depths", "9", "--batches", "2", "--drafts", "2", "--rounds", "1", "--most-rounds", "3", "--steps", "4"];
+    let result = output(&[&["llm", "bench", MODEL, "--json"], &few[..]].concat());
+    assert!(matches!(result.status.code(), Some(0 | 1)), "{result:?}");
+    let wall = &json(&result)["wall"];
+    assert_eq!((&wall["depths"][0]["depth"], &wall["full"][0]["batch"]), (&9.into(), &2.into()));
+    for estimate in [&wall["depths"][0]["exit_to_truncated"], &wall["full"][0]["full_to_native"]] {
+        assert!([4, 8, 12].contains(&estimate["steps"].as_u64().unwrap()), "one to three rounds of four: {estimate}");
+        let at = |name: &str| estimate[name].as_f64().unwrap();
+        assert!(at("median_at_least") <= at("median") && at("median") <= at("median_at_most"), "{estimate}");
+    }
+    for who in ["native", "truncated", "full", "exit"] {
+        let result = output(&["llm", "bench", MODEL, "--only", who, "--depths", "3", "--steps", "2", "--json"]);
+        assert_eq!((&json(&result)["figures"]["only"], result.status.code()), (&Value::from(who), Some(0)));
+    }
+    refused(&["llm", "bench", MODEL, "--only", "nobody"], &["nobody", "`native`", "`exit`"]);
+    refused(&["llm", "bench", MODEL, "--only", "exit", "--rounds", "3"], &["--only", "--rounds"]);
+    refused(&["llm", "bench", MODEL, "--only", "exit", "--depths", "16"], &["depth 16", "16 layers"]);
+    refused(&["llm", "bench", MODEL, "--rounds", "3", "--most-rounds", "2"], &["--most-rounds", "--rounds, 3"]);
+}
+
 /// What is out of range is refused, not moved to the nearest number that is not.
 #[test]
 fn llm_commands_do_not_guess() {

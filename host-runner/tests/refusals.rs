@@ -201,6 +201,8 @@ fn models_that_would_abort_the_process() {
     assert_bad_file!(&zoo, &rotation, GgufError::Damaged(_));
     let context = refused(with("context_length\u{4}\0\0\0", &u32::MAX.to_le_bytes())).unwrap();
     assert_eq!(context.context_train(), 0x7fff_ffff);
+    let context = with("context_length\u{4}\0\0\0", &[0; 4]);
+    assert_bad_file!(&zoo, &context, GgufError::Damaged(_));
 }
 
 #[test]
@@ -215,6 +217,19 @@ fn options_out_of_range() {
     assert_refused!(engine(EngineOptions { sequence_tokens: 513, ..default }), EngineError::SequenceLimit { .. });
     assert_refused!(engine(EngineOptions { prefill_tokens: 7, ..default }), EngineError::PrefillLimit { .. });
     assert_refused!(engine(EngineOptions { threads: 0, ..default }), EngineError::Threads { .. });
+}
+
+/// The system killed the process: llama.cpp writes to what it keeps for each cell before it notices that keys and values
+/// have no room.
+#[test]
+fn caches_larger_than_memory() {
+    let zoo = Zoo::new();
+    let model = zoo.model(&Shape { context: 0x7fff_ffff, ..SMALL }, 2);
+    for (max_batch, sequence_tokens) in [(256, 0x7fff_ffff), (256, 1 << 30), (8, 0x7fff_ffff)] {
+        let options =
+            EngineOptions { max_batch, sequence_tokens, prefill_tokens: u32::MAX, ..EngineOptions::default() };
+        assert_refused!(Engine::new(&model, &options), EngineError::Memory { .. });
+    }
 }
 
 #[test]

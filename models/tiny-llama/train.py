@@ -7,7 +7,8 @@
    the last layer and a few lower ones drawn at random; the weight of a layer grows with its depth.
 
 Only the tokens of the answers count in the loss: the model never has to invent questions.
-Writes tokenizer.json, weights.npz and train.json into --out, and does so again every --save-every seconds.
+Writes tokenizer.json, weights.npz and train.json into --out, and does so again every --save-every seconds, with
+state.npz, from which the same command goes on after an interruption, to the same weights.
 """
 import argparse
 import json
@@ -107,6 +108,33 @@ def save(out, params, shape, tokenizer, info):
     os.replace(f"{out}/train.json.tmp", f"{out}/train.json")
 
 
+def flat_state(params, moments):
+    """Name and array of everything that a step changes."""
+    names = ("params", "first", "second")
+    return {f"{name}/{'/'.join(key.key for key in path)}": leaf
+            for name, tree in zip(names, (params, *moments))
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def save_state(out, params, moments, step, recipe):
+    arrays = {name: np.asarray(leaf) for name, leaf in flat_state(params, moments).items()}
+    np.savez(f"{out}/state.tmp.npz", step=step, recipe=recipe, **arrays)
+    os.replace(f"{out}/state.tmp.npz", f"{out}/state.npz")
+
+
+def load_state(out, params, moments, recipe):
+    """Parameters, moments and the last step of an interrupted run of this recipe; else those given, and 0."""
+    if not os.path.exists(f"{out}/state.npz"):
+        return params, moments, 0
+    with np.load(f"{out}/state.npz") as saved:
+        if str(saved["recipe"]) != recipe:
+            raise SystemExit(f"train.py: {out}/state.npz is of a run with other numbers ({saved['recipe']}); "
+                             "remove it, or choose another --out")
+        leaves = [jnp.asarray(saved[name]) for name in flat_state(params, moments)]
+        params, *moments = jax.tree.unflatten(jax.tree.structure((params, *moments)), leaves)
+        return params, tuple(moments), int(saved["step"])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True)
@@ -140,6 +168,10 @@ def main():
     drop = args.dropout * (2.0 ** (np.arange(shape.layers) / (shape.layers - 1)) - 1)
     choice = np.random.default_rng(args.seed + 1)
     batches = packed_batches(pairs, args.rows, args.seed + 2)
+    recipe = json.dumps({name: value for name, value in vars(args).items() if name not in ("out", "save_every")})
+    params, moments, done = load_state(args.out, params, moments, recipe)
+    if done:
+        print("going on behind step", done, flush=True)
     started = saved = time.time()
     recent = []
     for step in range(1, args.steps + 1):
@@ -147,7 +179,10 @@ def main():
         keep = choice.random(shape.layers) >= drop
         exits = np.append(np.sort(choice.choice(
             np.arange(FIRST_EXIT - 1, shape.layers - 1), EXITS_PER_STEP, replace=False)), shape.layers - 1)
-        params, moments, last = train_step(params, moments, shape, next(batches), keep, exits, weights,
+        batch = next(batches)
+        if step <= done:
+            continue  # drawn, so that what follows is the same
+        params, moments, last = train_step(params, moments, shape, batch, keep, exits, weights,
                                            args.rate * warm * max(left, 0.01), step)
         recent.append(last)
         if step % 100 == 0:
@@ -158,6 +193,8 @@ def main():
             saved = time.time()
             save(args.out, params, shape, tokenizer,
                  {**vars(args), "out": "", "step": step, "seconds": round(time.time() - started)})
+            save_state(args.out, params, moments, step, recipe)
+    os.remove(f"{args.out}/state.npz")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,13 @@ use super::model::Model;
 use super::request::{Depth, TokenId};
 use super::sampling::Distribution;
 use super::sequence::Sequence;
+use crate::resources::available_bytes;
 
 /// llama.cpp's `LLAMA_MAX_SEQ`.
 pub(super) const MAX_BATCH: u32 = 256;
+/// What llama.cpp keeps in main memory for each cell of a cache, beside keys and values: position, shift, and a bit for
+/// each of 256 sequences (`llama_kv_cells`).
+const CELL_BYTES: u64 = 48;
 
 /// How the sequences of a batch run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -111,6 +115,13 @@ impl<'model> Engine<'model> {
             return Err(EngineError::PrefillLimit { asked: prefill_tokens, least: max_batch });
         }
         let threads = ffi::threads(threads).ok_or(EngineError::Threads { asked: threads })?;
+        // llama.cpp takes this much and writes to it: where it is not there, the system kills the process.
+        let cells = u64::from(max_batch) * u64::from(sequence_tokens);
+        let needed =
+            cells.saturating_mul(CELL_BYTES.saturating_add(model.cell_numbers().saturating_mul(precision.bytes())));
+        if let Some(free) = available_bytes().filter(|free| needed > *free) {
+            return Err(EngineError::Memory { needed, free });
+        }
         // No batch can be larger than all sequences together.
         let batch_tokens = prefill_tokens.min(max_batch.saturating_mul(sequence_tokens)).max(check::BATCH_TOKENS);
         let shape = ContextShape { sequences: max_batch, sequence_tokens, batch_tokens, threads, precision };

@@ -37,6 +37,19 @@ pub enum EngineError {
         /// What the options say.
         asked: u32,
     },
+    /// The cache would not fit into memory.
+    #[error(
+        "keys and values of so many tokens need {} MB of memory and {} MB are free; take smaller batches or a smaller \
+         --context (`max_batch`, `sequence_tokens` in Rust)",
+        needed >> 20,
+        free >> 20
+    )]
+    Memory {
+        /// Bytes, at least.
+        needed: u64,
+        /// Bytes that the system could give.
+        free: u64,
+    },
     /// llama.cpp could not make a context, mostly for lack of memory.
     #[error(
         "llama.cpp could not make a context: {reason}; with little memory, take smaller batches or a smaller --context (`max_batch`, `sequence_tokens` in Rust)"

@@ -91,6 +91,10 @@ fn check_numbers(header: &Header, architecture: &str) -> Option<String> {
     if let Some(kind) = header.text(&key("rope.scaling.type")).filter(|kind| !SCALINGS.contains(kind)) {
         return says("rope.scaling.type", &format!("{kind:?}"));
     }
+    // Missing, it is refused by llama.cpp.
+    if count("context_length") == Some(0) {
+        return says("context_length", &0);
+    }
     let layers = count("block_count").unwrap_or(0);
     if let Some(ahead) = count("nextn_predict_layers").filter(|&ahead| ahead >= layers) {
         return says("nextn_predict_layers", &ahead);

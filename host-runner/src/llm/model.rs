@@ -131,6 +131,7 @@ pub struct Model {
     name: String,
     norm_epsilon: f64,
     context_train: u32,
+    cell_numbers: u64,
 }
 
 impl Model {
@@ -141,6 +142,12 @@ impl Model {
         }
         let header = Header::open(path).map_err(|source| ModelError::File { path: path.into(), source })?;
         fence::check(&header, path)?;
+        if cfg!(feature = "cuda") && options.gpu_layers > 0 && !backend().supports_gpu_offload() {
+            tracing::warn!(
+                "this build is for NVIDIA GPUs, but CUDA finds none, so everything runs on the CPU; if there is one, \
+                 look whether `nvidia-smi` shows it and a driver that is new enough"
+            );
+        }
         let params = LlamaModelParams::default().with_n_gpu_layers(options.gpu_layers);
         let llama = LlamaModel::load_from_file(backend(), path, &params)
             .map_err(|_| ModelError::Refused { path: path.into(), reason: ffi::last_error() })?;
@@ -154,7 +161,8 @@ impl Model {
         // From the header: llama-cpp-2 panics on a length beyond i32.
         let context_train = header.count(&format!("{architecture}.context_length")).unwrap_or_default();
         let context_train = u32::try_from(context_train).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs());
-        Ok(Self { llama, path: path.into(), architecture, name, norm_epsilon, context_train })
+        let cell_numbers = cell_numbers(&header, &architecture);
+        Ok(Self { llama, path: path.into(), architecture, name, norm_epsilon, context_train, cell_numbers })
     }
 
     /// `general.architecture` of the file.
@@ -309,7 +317,28 @@ impl Model {
         self.norm_epsilon
     }
 
+    /// Numbers that the KV cache keeps for a token in the memory of this machine, all layers together; at least.
+    pub(super) fn cell_numbers(&self) -> u64 {
+        // A GPU has its own, and knows what fits.
+        if backend().supports_gpu_offload() { 0 } else { self.cell_numbers }
+    }
+
     pub(super) fn llama(&self) -> &LlamaModel {
         &self.llama
     }
+}
+
+/// Keys and values of a token in all layers, as the header says; 0 where it does not say so in one number.
+fn cell_numbers(header: &Header, architecture: &str) -> u64 {
+    let count = |name: &str| header.count(&format!("{architecture}.{name}"));
+    let heads = count("attention.head_count");
+    let even = count("embedding_length").zip(heads).and_then(|(width, heads)| width.checked_div(heads));
+    let length = |name: &str| count(name).or(even).unwrap_or(0);
+    let kv_heads = if header.has(&format!("{architecture}.attention.head_count_kv")) {
+        count("attention.head_count_kv")
+    } else {
+        heads
+    };
+    let each = length("attention.key_length").saturating_add(length("attention.value_length"));
+    each.saturating_mul(kv_heads.unwrap_or(0)).saturating_mul(count("block_count").unwrap_or(0))
 }

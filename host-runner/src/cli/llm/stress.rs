@@ -7,7 +7,7 @@ use crate::llm::{
     Answer, Depth, Engine, EngineOptions, Model, ModelOptions, Precision, Request, Rows, Sampling, StopReason, Ticket,
     TokenId,
 };
-use crate::resources::resident_bytes;
+use crate::resources::anonymous_bytes;
 use clap::Args;
 use controller_core::rng::Pcg32;
 use std::collections::HashMap;
@@ -16,10 +16,11 @@ use std::path::PathBuf;
 
 /// Run many requests of mixed depth, length and sampling through one session, cancel some, and look for what is lost.
 ///
-/// Exit code 1 when memory grows by more than 2 %, when a place in the batch is lost, or when an answer differs from
-/// that of the same request alone. The default model is in `Q8_0`: on x86 CPUs llama.cpp then sums a row of a batch as it
-/// sums one alone. With F32, F16 and BF16 weights it does not, and draws at high temperatures differ now and then: the
-/// command says how far logits are apart. With --exact every request runs by itself and nothing differs.
+/// Exit code 1 when memory grows by more than 2 % (what no file holds; the weights are read from one), when a place in the
+/// batch is lost, or when an answer differs from that of the same request alone. The default model is in `Q8_0`: on x86
+/// CPUs llama.cpp then sums a row of a batch as it sums one alone. With F32, F16 and BF16 weights it does not, and draws at
+/// high temperatures differ now and then: the command says how far logits are apart. With --exact every request runs by
+/// itself and nothing differs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -216,12 +217,12 @@ fn together(
             ended += 1;
             bar.inc(1);
             if ended == cases.len().div_ceil(10) {
-                findings.early_bytes = resident_bytes();
+                findings.early_bytes = anonymous_bytes();
             }
         }
         findings.steps += 1;
     }
-    findings.late_bytes = resident_bytes();
+    findings.late_bytes = anonymous_bytes();
     findings.lost_places = places - session.free();
     Ok((answers, findings))
 }

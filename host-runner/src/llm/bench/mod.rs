@@ -2,10 +2,12 @@
 //!
 //! Four contenders take turns in one process: the whole model and a copy with `k` layers, each run by llama.cpp without
 //! a callback, and our engine at full depth and at depth `k`. A turn is one decode step, and counts CPU time. Ratios are
-//! formed between steps that follow each other, so that what other programs do to the machine falls on both sides; the
-//! median and the quartiles of all steps are reported.
+//! formed between steps that follow each other, so that what other programs do to the machine falls on both sides. The
+//! median of all steps counts, and the measurement goes on until it is sure on which side of its limit that lies.
 
+mod alone;
 mod contender;
+mod estimate;
 
 use super::batch::Batch;
 use super::check;
@@ -17,9 +19,18 @@ use super::native::NativeContext;
 use crate::board::desktop::rapl::{Rapl, RaplError};
 use crate::measure::percentile::Quartiles;
 use crate::resources::resident_bytes;
+pub use alone::{Who, run_alone};
 use contender::{Bare, Contender, Ours, PROMPT};
+pub use estimate::Estimate;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Most that an exit may cost over llama.cpp with the truncated copy.
+pub const EXIT_LIMIT: f64 = 1.10;
+/// Most that full depth may cost over llama.cpp without a callback.
+pub const FULL_LIMIT: f64 = 1.03;
+/// Most memory over that of a bare llama.cpp context.
+pub const MEMORY_LIMIT: f64 = 1.05;
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -32,6 +43,8 @@ pub struct BenchOptions {
     pub drafts: Vec<u32>,
     /// Rounds, each of which begins with the prompts.
     pub rounds: usize,
+    /// Rounds after which a depth is left even if a verdict hangs on chance.
+    pub most_rounds: usize,
     /// Decode steps of each contender in a round.
     pub steps: u32,
     /// CPU threads.
@@ -50,18 +63,25 @@ pub struct DepthCost {
     /// The same, llama.cpp with the truncated copy.
     pub native_ms_per_token: Quartiles,
     /// Our engine at this depth over llama.cpp with the truncated copy.
-    pub to_truncated: Quartiles,
+    pub to_truncated: Estimate,
     /// Our engine at this depth over llama.cpp with the whole model.
     pub to_whole: Quartiles,
     /// What `to_whole` would be if only bytes of weights counted: (k layers + head) / (all layers + head).
     pub ideal: f64,
-    /// Our engine at full depth over llama.cpp with the whole model.
-    pub full_to_native: Quartiles,
     /// Joules of the processor per token decoded at this depth, whatever else the machine does included; none
     /// where they cannot be read.
     pub joules_per_token: Option<f64>,
     /// Our prefill of 32 tokens at this depth over llama.cpp's with the truncated copy.
     pub prefill_to_truncated: Quartiles,
+}
+
+/// Full depth at one batch size.
+#[derive(Debug, Clone)]
+pub struct FullCost {
+    /// Sequences.
+    pub batch: u32,
+    /// Our engine at full depth over llama.cpp with the whole model, in the steps of all depths.
+    pub to_native: Estimate,
 }
 
 /// One draft length.
@@ -82,6 +102,8 @@ pub struct DraftCost {
 pub struct BenchReport {
     /// Depths.
     pub depths: Vec<DepthCost>,
+    /// Full depth.
+    pub full: Vec<FullCost>,
     /// Draft lengths.
     pub drafts: Vec<DraftCost>,
     /// Memory of this process with our engine over that with a bare llama.cpp context, same model, same sizes.
@@ -108,17 +130,12 @@ pub fn bench(
     }
     let folder = tempfile::tempdir()?;
     let copy = folder.path().join("truncated.gguf");
-    let mut report = BenchReport { depths: Vec::new(), drafts: Vec::new(), memory_ratio: None, no_energy: None };
+    let mut report =
+        BenchReport { depths: Vec::new(), full: Vec::new(), drafts: Vec::new(), memory_ratio: None, no_energy: None };
     let mut rapl = Rapl::open().map_err(|error| report.no_energy = Some(error)).ok();
     for &sequences in &options.batches {
         let most = options.drafts.iter().max().copied().unwrap_or(0) + 1;
-        let shape = ContextShape {
-            sequences,
-            sequence_tokens: 256,
-            batch_tokens: (sequences * PROMPT.max(most)).max(check::BATCH_TOKENS),
-            threads: ffi::threads(options.threads).ok_or(ConformanceError::Threads(options.threads))?,
-            precision: Precision::Half,
-        };
+        let shape = shape_of(sequences, most, options.threads)?;
         let mut batch = Batch::new(shape.batch_tokens);
         let mut native = NativeContext::new(&model, &shape).map_err(ConformanceError::Run)?;
         let steps = options.steps;
@@ -133,6 +150,7 @@ pub fn bench(
             drop(ours);
             native = NativeContext::new(&model, &shape).map_err(ConformanceError::Run)?;
         }
+        let mut full = Vec::new();
         let (mut whole, mut tapped) = (tapped(&model, shape, &mut batch)?, tapped(&model, shape, &mut batch)?);
         for &depth in &options.depths {
             note(&format!("batch {sequences}, depth {depth}"));
@@ -145,7 +163,7 @@ pub fn bench(
                 &mut Ours { context: &mut whole, sequences, depth: layers, layers },
                 &mut Ours { context: &mut tapped, sequences, depth, layers },
             ];
-            let costs = compete(&mut contenders, &mut batch, options, stop)?;
+            let costs = compete(&mut contenders, &mut batch, options, &mut full, stop)?;
             let mut ours = Ours { context: &mut tapped, sequences, depth, layers };
             let joules_per_token = match &mut rapl {
                 None => None,
@@ -157,21 +175,19 @@ pub fn bench(
                     }
                 },
             };
-            let each = |of: &dyn Fn(&[f64; 4]) -> f64| Quartiles::of(costs.steps.iter().map(of).collect());
-            let per_token = 1e3 / f64::from(sequences);
+            let each = |of: fn(&[f64; 4]) -> f64| costs.steps.iter().map(of).collect::<Vec<f64>>();
+            let per_token =
+                |who: usize| costs.steps.iter().map(|step| step[who] * 1e3 / f64::from(sequences)).collect();
             report.depths.push(DepthCost {
                 depth,
                 batch: sequences,
-                ms_per_token: each(&|step| step[3] * per_token),
-                native_ms_per_token: each(&|step| step[1] * per_token),
-                to_truncated: each(&|step| step[3] / step[1]),
-                to_whole: each(&|step| step[3] / step[0]),
+                ms_per_token: Quartiles::of(per_token(3)),
+                native_ms_per_token: Quartiles::of(per_token(1)),
+                to_truncated: Estimate::of(each(exit_to_truncated)),
+                to_whole: Quartiles::of(each(|step| step[3] / step[0])),
                 ideal: ideal(&header, depth),
-                full_to_native: each(&|step| step[2] / step[0]),
                 joules_per_token,
-                prefill_to_truncated: Quartiles::of(
-                    costs.prefills.iter().map(|prefill| prefill[3] / prefill[1]).collect(),
-                ),
+                prefill_to_truncated: Quartiles::of(costs.prefills.iter().map(exit_to_truncated).collect()),
             });
             for &drafts in &options.drafts {
                 let mut ratios = Vec::new();
@@ -185,11 +201,12 @@ pub fn bench(
                 report.drafts.push(DraftCost { depth, batch: sequences, drafts, round_to_step });
             }
         }
+        report.full.push(FullCost { batch: sequences, to_native: Estimate::of(full) });
     }
     Ok(report)
 }
 
-/// CPU seconds of each contender.
+/// CPU seconds of each contender: llama.cpp with the whole model and with the copy, our engine at full depth and at `k`.
 struct Costs {
     /// One prefill a round.
     prefills: Vec<[f64; 4]>,
@@ -197,20 +214,27 @@ struct Costs {
     steps: Vec<[f64; 4]>,
 }
 
+fn exit_to_truncated(seconds: &[f64; 4]) -> f64 {
+    seconds[3] / seconds[1]
+}
+
 /// Orders in which each contender comes once at each place and once behind each other one, because whoever ran before has
 /// left its weights in the caches (E. J. Williams 1949).
 const ORDERS: [[usize; 4]; 4] = [[0, 1, 3, 2], [1, 2, 0, 3], [2, 3, 1, 0], [3, 0, 2, 1]];
 
+/// Lets the contenders take turns until the ratios with a limit are known well enough. `full` takes those of full depth,
+/// and holds those of other depths.
 fn compete(
     contenders: &mut [&mut dyn Contender; 4],
     batch: &mut Batch,
     options: &BenchOptions,
+    full: &mut Vec<f64>,
     stop: &AtomicBool,
 ) -> Result<Costs, ConformanceError> {
     let mut costs = Costs { prefills: Vec::new(), steps: Vec::new() };
     let mut orders = ORDERS.into_iter().cycle();
-    // The first round warms up.
-    for round in 0..=options.rounds {
+    let mut round = 0;
+    while round <= options.rounds || (round <= options.most_rounds && !settled(&costs, full)) {
         let mut prefill = [0.0; 4];
         for who in orders.next().into_iter().flatten() {
             prefill[who] = contenders[who].prefill(batch)?;
@@ -224,16 +248,36 @@ fn compete(
             }
             steps.push(turn);
         }
+        // The first round warms up.
         if round > 0 {
             costs.prefills.push(prefill);
+            full.extend(steps.iter().map(|step| step[2] / step[0]));
             costs.steps.extend(steps);
         }
+        round += 1;
     }
     Ok(costs)
 }
 
+/// Whether no verdict hangs on chance.
+fn settled(costs: &Costs, full: &[f64]) -> bool {
+    Estimate::of(costs.steps.iter().map(exit_to_truncated).collect()).settles(EXIT_LIMIT)
+        && Estimate::of(full.to_vec()).settles(FULL_LIMIT)
+}
+
 fn go_on(stop: &AtomicBool) -> Result<(), ConformanceError> {
     if stop.load(Ordering::Relaxed) { Err(ConformanceError::Stopped) } else { Ok(()) }
+}
+
+/// Room for prompts, steps, and `drafted` tokens of each sequence in one run.
+fn shape_of(sequences: u32, drafted: u32, threads: u32) -> Result<ContextShape, ConformanceError> {
+    Ok(ContextShape {
+        sequences,
+        sequence_tokens: 256,
+        batch_tokens: (sequences * PROMPT.max(drafted)).max(check::BATCH_TOKENS),
+        threads: ffi::threads(threads).ok_or(ConformanceError::Threads(threads))?,
+        precision: Precision::Half,
+    })
 }
 
 fn tapped<'m>(model: &'m Model, shape: ContextShape, batch: &mut Batch) -> Result<TappedContext<'m>, ConformanceError> {

@@ -35,6 +35,16 @@ pub enum Precision {
     Single,
 }
 
+impl Precision {
+    /// Bytes of a number.
+    pub(in crate::llm) fn bytes(self) -> u64 {
+        match self {
+            Self::Half => 2,
+            Self::Single => 4,
+        }
+    }
+}
+
 impl ContextShape {
     /// llama.cpp's parameters for this shape, without a callback.
     pub(in crate::llm) fn params(&self) -> LlamaContextParams {

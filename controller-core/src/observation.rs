@@ -1,7 +1,7 @@
 //! From telemetry to the policy's input: named features, each mapped linearly to a signed integer.
 
 use crate::action::{Action, Setting};
-use crate::division::divide;
+use crate::division::{divide, quotient, signed_quotient};
 use crate::telemetry::{Measurement, Telemetry};
 use crate::time::{Duration, Instant};
 use crate::units::MilliCelsius;
@@ -104,7 +104,7 @@ impl FeatureRange {
         }
         let above = (i64::from(raw) - i64::from(self.low)).clamp(0, span);
         let one = i64::from(ONE);
-        let scaled = (above * 2 * one + span / 2) / span - one;
+        let scaled = signed_quotient(above * 2 * one + span / 2, span) - one;
         i16::try_from(scaled).unwrap_or(ONE)
     }
 }
@@ -276,7 +276,7 @@ impl Observer {
         self.trend.map_or(0, |trend| {
             let lead = i64::from(trend.latest.0) * 1000 - trend.filtered_ucelsius;
             let tau_ms = i64::try_from(SLOPE_TIME_CONSTANT.micros() / 1000).unwrap_or(i64::MAX);
-            i32::try_from(lead / tau_ms).unwrap_or(if lead > 0 { i32::MAX } else { i32::MIN })
+            i32::try_from(signed_quotient(lead, tau_ms)).unwrap_or(if lead > 0 { i32::MAX } else { i32::MIN })
         })
     }
 
@@ -297,7 +297,7 @@ impl Observer {
             }
             Feature::Depth => self.previous.map_or(before_first_batch, |p| i32::from(p.setting.depth)),
             Feature::Response => {
-                self.previous.map_or(before_first_batch, |p| unsigned(p.measurement.response.micros() / 1000))
+                self.previous.map_or(before_first_batch, |p| unsigned(quotient(p.measurement.response.micros(), 1000)))
             }
             Feature::Entropy => self
                 .previous
@@ -306,10 +306,12 @@ impl Observer {
             Feature::PrefillIndex => self.previous.map_or(before_first_batch, |p| i32::from(p.action.prefill)),
             Feature::DecodeIndex => self.previous.map_or(before_first_batch, |p| i32::from(p.action.decode)),
             Feature::BatchSize => self.previous.map_or(before_first_batch, |p| i32::from(p.setting.batch)),
-            Feature::OfferedTokens => unsigned(u64::from(telemetry.offered_load.0) * self.answer_q8() / 256_000),
+            Feature::OfferedTokens => {
+                unsigned(quotient(u64::from(telemetry.offered_load.0) * self.answer_q8(), 256_000))
+            }
             Feature::TokenAllowance => {
-                let per_answer_q8 = self.response_limit.micros().saturating_mul(256) / 1000;
-                unsigned(per_answer_q8 / self.answer_q8())
+                let per_answer_q8 = quotient(self.response_limit.micros().saturating_mul(256), 1000);
+                unsigned(quotient(per_answer_q8, self.answer_q8()))
             }
             Feature::ResponseShare => {
                 self.usual.map_or(before_first_batch, |usual| unsigned(u64::from(usual.response >> 8)))
@@ -320,7 +322,7 @@ impl Observer {
 
     /// Thousandths of the response limit, less than 2^24: a 256th of them fits 32 bits.
     fn share_of_limit(&self, time: Duration) -> u32 {
-        let share = time.micros().saturating_mul(1000) / self.response_limit.micros().max(1);
+        let share = quotient(time.micros().saturating_mul(1000), self.response_limit.micros().max(1));
         u32::try_from(share).unwrap_or(u32::MAX).min(u32::MAX >> 8)
     }
 

@@ -44,8 +44,8 @@ pub(super) const fn biases([a, b, c, d]: &Row) -> [i32; UNITS] {
 }
 
 /// The four pairs of integers of a weight row.
-pub(super) fn weights(row: &Row) -> [[i16; 2]; UNITS] {
-    row.map(|[a0, a1, b0, b1]| [i16::from_le_bytes([a0, a1]), i16::from_le_bytes([b0, b1])])
+pub(super) const fn pair(&[a0, a1, b0, b1]: &[u8; 4]) -> [i16; 2] {
+    [i16::from_le_bytes([a0, a1]), i16::from_le_bytes([b0, b1])]
 }
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
             };
             let [a, b, c, d] = expected.map(activation);
             let rows: Vec<Row> = wide.iter().map(row_of).collect();
-            prop_assert!(rows.iter().zip(&wide).all(|(row, w)| weights(row) == *w));
+            prop_assert!(rows.iter().zip(&wide).all(|(row, w)| row.each_ref().map(pair) == *w));
             let pairs: Vec<_> = inputs.iter().map(|&[a, b]| simd::Pair::new(a, b)).collect();
             let sums = simd::Sums::new(&start_row, &rows, &pairs);
             prop_assert_eq!(sums.to_array().map(i64::from), expected);

@@ -77,7 +77,7 @@ impl<'a> Layer<'a> {
         }
         let (biases, weights) = self.next_block()?;
         let lane = unit % kernel::UNITS;
-        let pairs = weights.iter().flat_map(move |row| row.get(lane).map(kernel::pair).unwrap_or_default());
+        let pairs = weights.iter().flat_map(move |row| kernel::weights(row, lane));
         Some((*kernel::biases(biases).get(lane)?, pairs.take(shape.inputs)))
     }
 
@@ -91,7 +91,7 @@ impl<'a> Layer<'a> {
                 let real = units.next().is_some();
                 let mut inputs = if real { 0..shape.inputs } else { 0..0 };
                 let mut sum = 0u64;
-                for weight in weights.iter().flat_map(|row| row.get(lane).map(kernel::pair).unwrap_or_default()) {
+                for weight in weights.iter().flat_map(|row| kernel::weights(row, lane)) {
                     if weight.unsigned_abs() > ONE.unsigned_abs() {
                         return Err(ImageError::WeightRange { layer: number });
                     }

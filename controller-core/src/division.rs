@@ -1,11 +1,35 @@
-//! Division of wide integers, written once: the compiler's own division of 128 bits takes more
-//! than a kilobyte of a microcontroller's flash in every place that uses it.
+//! Division of wide integers, written once and small: the compiler's own takes a kilobyte of a
+//! microcontroller's flash for 64 bits, and another in every place that divides 128.
+
+/// Whether 64 bits are divided by one instruction.
+const HAS_WIDE_DIVIDER: bool = usize::BITS >= u64::BITS;
+
+/// `numerator / denominator`, rounded towards zero; 0 for a denominator of 0.
+#[inline(never)]
+pub fn quotient(numerator: u64, denominator: u64) -> u64 {
+    if HAS_WIDE_DIVIDER {
+        return numerator.checked_div(denominator).unwrap_or(0);
+    }
+    match (u32::try_from(numerator), u32::try_from(denominator)) {
+        (Ok(numerator), Ok(denominator)) => numerator.checked_div(denominator).map_or(0, u64::from),
+        _ => divide_narrow(numerator, denominator, 0).unwrap_or(0),
+    }
+}
+
+/// The same of signed integers, which saturates.
+pub fn signed_quotient(numerator: i64, denominator: i64) -> i64 {
+    let magnitude = quotient(numerator.unsigned_abs(), denominator.unsigned_abs());
+    if (numerator < 0) == (denominator < 0) {
+        0i64.saturating_add_unsigned(magnitude)
+    } else {
+        0i64.saturating_sub_unsigned(magnitude)
+    }
+}
 
 /// `numerator / denominator` with `fraction` binary places behind the point, rounded towards zero.
 /// `None` where the denominator is 0 or the quotient does not fit.
 ///
-/// The numerator must lie above `i128::MIN`. What fits into 64 bits is divided there; anything
-/// else bit by bit, which takes some 30 instructions a bit on a 32-bit machine.
+/// The numerator must lie above `i128::MIN`.
 #[inline(never)]
 pub fn divide(numerator: i128, denominator: i128, fraction: u32) -> Option<i64> {
     let magnitude = divide_magnitudes(numerator.unsigned_abs(), denominator.unsigned_abs(), fraction)?;
@@ -16,22 +40,55 @@ pub fn divide(numerator: i128, denominator: i128, fraction: u32) -> Option<i64> 
     }
 }
 
-fn divide_magnitudes(mut rest: u128, mut divisor: u128, fraction: u32) -> Option<u64> {
-    if rest.leading_zeros() >= u64::BITS + fraction
-        && let Ok(narrow) = u64::try_from(divisor)
-    {
-        return u64::try_from(rest << fraction).ok()?.checked_div(narrow);
+fn divide_magnitudes(numerator: u128, denominator: u128, fraction: u32) -> Option<u64> {
+    match (u64::try_from(numerator), u64::try_from(denominator)) {
+        (Ok(numerator), Ok(denominator)) if HAS_WIDE_DIVIDER && numerator.leading_zeros() >= fraction => {
+            (numerator << fraction).checked_div(denominator)
+        }
+        (Ok(numerator), Ok(denominator)) => divide_narrow(numerator, denominator, fraction),
+        _ => divide_wide(numerator, denominator, fraction),
     }
+}
+
+/// Bit by bit, some 15 instructions each on a 32-bit machine.
+#[inline(never)]
+fn divide_narrow(mut rest: u64, mut divisor: u64, fraction: u32) -> Option<u64> {
     if divisor == 0 {
         return None;
     }
-    let whole_places = divisor.leading_zeros().saturating_sub(rest.leading_zeros());
-    if whole_places + fraction > u64::BITS {
+    let (mut places, half) = (fraction, rest >> 1);
+    while divisor <= half {
+        divisor <<= 1;
+        places += 1;
+    }
+    let (mut quotient, mut carry) = (0u64, false);
+    for _ in 0..=places {
+        if quotient.leading_zeros() == 0 {
+            return None;
+        }
+        quotient <<= 1;
+        if carry || rest >= divisor {
+            rest = rest.wrapping_sub(divisor);
+            quotient |= 1;
+        }
+        carry = rest.leading_zeros() == 0;
+        rest <<= 1;
+    }
+    Some(quotient)
+}
+
+/// The same at twice the cost. Nothing is carried, since magnitudes of signed numbers have a bit to spare.
+fn divide_wide(mut rest: u128, mut divisor: u128, fraction: u32) -> Option<u64> {
+    if divisor == 0 {
         return None;
     }
-    divisor <<= whole_places;
+    let (mut places, half) = (fraction, rest >> 1);
+    while divisor <= half {
+        divisor <<= 1;
+        places += 1;
+    }
     let mut quotient = 0u64;
-    for _ in 0..=whole_places + fraction {
+    for _ in 0..=places {
         if quotient.leading_zeros() == 0 {
             return None;
         }
@@ -57,9 +114,23 @@ mod tests {
 
     proptest! {
         #[test]
+        fn quotients_of_64_bits_are_those_of_the_compiler(a in any::<i64>(), b in any::<i64>(), less in [0u32..64, 0..64]) {
+            let (a, b) = (a >> less[0], b >> less[1]);
+            let (x, y) = (a.unsigned_abs(), b.unsigned_abs());
+            prop_assert_eq!([quotient(x, y), divide_narrow(x, y, 0).unwrap_or(0)], [x.checked_div(y).unwrap_or(0); 2]);
+            prop_assert_eq!(signed_quotient(a, b), if b == 0 { 0 } else { a.saturating_div(b) });
+        }
+
+        #[test]
         fn equals_the_division_of_the_compiler(a in wide(95), b in wide(127), fraction in 0u32..=32) {
             let expected = (a << fraction).checked_div(b).and_then(|quotient| i64::try_from(quotient).ok());
             prop_assert_eq!(divide(a, b, fraction), expected, "{} / {}", a, b);
+            let (x, y) = (a.unsigned_abs(), b.unsigned_abs());
+            let expected = (x << fraction).checked_div(y).and_then(|quotient| u64::try_from(quotient).ok());
+            prop_assert_eq!(divide_wide(x, y, fraction), expected, "{} / {}", x, y);
+            if let (Ok(x), Ok(y)) = (u64::try_from(x), u64::try_from(y)) {
+                prop_assert_eq!(divide_narrow(x, y, fraction), expected, "{} / {}", x, y);
+            }
         }
 
         #[test]
@@ -72,6 +143,10 @@ mod tests {
 
     #[test]
     fn ends_of_the_range() {
+        let narrow = |a, b| divide_narrow(a, b, 0);
+        assert_eq!([narrow(u64::MAX, 1), narrow(u64::MAX, u64::MAX), narrow(0, 7)], [Some(u64::MAX), Some(1), Some(0)]);
+        assert_eq!([narrow(u64::MAX / 4 * 3, u64::MAX / 8 * 7), narrow(5, 0)], [Some(0), None]);
+        assert_eq!([signed_quotient(i64::MIN, -1), signed_quotient(i64::MIN, 1)], [i64::MAX, i64::MIN]);
         assert_eq!(divide(1, 0, 0), None);
         assert_eq!([divide(1 << 40, 0, 32), divide(1 << 100, 0, 32)], [None; 2]);
         assert_eq!(divide(0, 0, 0), None);

@@ -1,7 +1,7 @@
 //! From telemetry to the policy's input: named features, each mapped linearly to a signed integer.
 
 use crate::action::{Action, Setting};
-use crate::division::divide;
+use crate::division::{divide, quotient, signed_quotient};
 use crate::telemetry::{Measurement, Telemetry};
 use crate::time::{Duration, Instant};
 use crate::units::MilliCelsius;
@@ -116,7 +116,7 @@ impl FeatureRange {
         }
         let above = (i64::from(raw) - i64::from(self.low)).clamp(0, span);
         let one = i64::from(ONE);
-        let scaled = (above * 2 * one + span / 2) / span - one;
+        let scaled = signed_quotient(above * 2 * one + span / 2, span) - one;
         i16::try_from(scaled).unwrap_or(ONE)
     }
 }
@@ -278,21 +278,26 @@ impl Observer {
     fn usual_after(&self, measurement: &Measurement) -> Usual {
         let Measurement { requests, generated_tokens, idle, prefill, decode, response, .. } = *measurement;
         let busy = Duration::from_micros(prefill.micros().saturating_add(decode.micros()));
-        let turn_ms = u32::try_from(busy.micros().saturating_add(idle.micros()) / 1000).unwrap_or(u32::MAX);
+        let turn_ms = u32::try_from(quotient(busy.micros().saturating_add(idle.micros()), 1000)).unwrap_or(u32::MAX);
         let each = |sum: u32| sum.min(u32::MAX >> 8) * 256 / u32::from(requests.max(1));
         let usual = &self.usual;
         let so_far = usual.requests.saturating_add(requests).min(REQUESTS);
-        let towards = |mean: u32, value: u32, among: u16| {
-            let among = i64::from(among.clamp(1, REQUESTS));
-            let step = (i64::from(value) - i64::from(mean)) * i64::from(requests).min(among) / among;
+        // Share of this batch in a mean, Q16.
+        let share = |among: u16| {
+            let among = u32::from(among.clamp(1, REQUESTS));
+            i64::from((u32::from(requests).min(among) << 16) / among)
+        };
+        let towards = |mean: u32, value: u32, share: i64| {
+            let step = (i64::from(value) - i64::from(mean)) * share >> 16;
             u32::try_from(i64::from(mean) + step).unwrap_or(value)
         };
-        let (response, with_expected) = (self.share_of_limit(response) << 8, so_far.saturating_add(EXPECTED));
+        let (alone, with_expected) = (share(so_far), share(so_far.saturating_add(EXPECTED)));
+        let response = self.share_of_limit(response) << 8;
         let mean_response = towards(usual.response, response, with_expected);
         Usual {
             requests: so_far,
-            answer: towards(usual.answer, each(generated_tokens), so_far),
-            span: towards(usual.span, each(turn_ms), so_far),
+            answer: towards(usual.answer, each(generated_tokens), alone),
+            span: towards(usual.span, each(turn_ms), alone),
             response: mean_response,
             peak: towards(usual.peak, mean_response, with_expected).max(response),
             batch: towards(usual.batch, self.share_of_limit(busy) << 8, with_expected),
@@ -311,7 +316,7 @@ impl Observer {
         self.trend.map_or(0, |trend| {
             let lead = i64::from(trend.latest.0) * 1000 - trend.filtered_ucelsius;
             let tau_ms = i64::try_from(SLOPE_TIME_CONSTANT.micros() / 1000).unwrap_or(i64::MAX);
-            i32::try_from(lead / tau_ms).unwrap_or(if lead > 0 { i32::MAX } else { i32::MIN })
+            i32::try_from(signed_quotient(lead, tau_ms)).unwrap_or(if lead > 0 { i32::MAX } else { i32::MIN })
         })
     }
 
@@ -332,7 +337,7 @@ impl Observer {
             }
             Feature::Depth => self.previous.map_or(before_first_batch, |p| i32::from(p.setting.depth)),
             Feature::Response => {
-                self.previous.map_or(before_first_batch, |p| unsigned(p.measurement.response.micros() / 1000))
+                self.previous.map_or(before_first_batch, |p| unsigned(quotient(p.measurement.response.micros(), 1000)))
             }
             Feature::Entropy => self
                 .previous
@@ -344,13 +349,13 @@ impl Observer {
             Feature::OfferedTokens => unsigned(self.offered_tokens(telemetry)),
             Feature::OfferedOctaves => octaves(self.offered_tokens(telemetry)),
             Feature::TokenAllowance => {
-                let per_answer_q8 = self.response_limit.micros().saturating_mul(256) / 1000;
-                unsigned(per_answer_q8 / self.answer_q8())
+                let per_answer_q8 = quotient(self.response_limit.micros().saturating_mul(256), 1000);
+                unsigned(quotient(per_answer_q8, self.answer_q8()))
             }
             Feature::ResponseShare => unsigned(u64::from(self.usual.response >> 8)),
             Feature::BatchShare => unsigned(u64::from(self.usual.batch >> 8)),
             Feature::PeakResponse => unsigned(u64::from(self.usual.peak >> 8)),
-            Feature::ServedOctaves => octaves(self.answer_q8() * 1000 / u64::from(self.usual.span.max(1))),
+            Feature::ServedOctaves => octaves(quotient(self.answer_q8() * 1000, u64::from(self.usual.span.max(1)))),
         }
     }
 
@@ -361,12 +366,12 @@ impl Observer {
 
     /// Tokens per second that answer the offered load.
     fn offered_tokens(&self, telemetry: &Telemetry) -> u64 {
-        u64::from(telemetry.offered_load.0) * self.answer_q8() / 256_000
+        quotient(u64::from(telemetry.offered_load.0) * self.answer_q8(), 256_000)
     }
 
     /// Thousandths of the response limit, less than 2^24: a 256th of them fits 32 bits.
     fn share_of_limit(&self, time: Duration) -> u32 {
-        let share = time.micros().saturating_mul(1000) / self.response_limit.micros().max(1);
+        let share = quotient(time.micros().saturating_mul(1000), self.response_limit.micros().max(1));
         u32::try_from(share).unwrap_or(u32::MAX).min(u32::MAX >> 8)
     }
 

@@ -85,7 +85,7 @@ impl ActionSpace {
     /// Number of values of each knob, in knob order: the sizes of a factored policy's heads.
     #[must_use]
     pub fn sizes(&self) -> [usize; KNOBS] {
-        Knob::ALL.map(|knob| self.len(knob))
+        [self.prefill_khz.len(), self.decode_khz.len(), self.batch.len(), self.depth.len(), self.fan_pwm.len()]
     }
 
     /// Number of different actions: the size of a joint policy's single head.

@@ -99,11 +99,11 @@ fn encode_parameters(header: &Header, layers: &[LayerValues<'_>], buffer: &mut [
     while writer.length() < padded(writer.length()) {
         writer.push(0);
     }
-    for (number, (layer, shape)) in layers.iter().zip(header.shapes()).enumerate() {
+    for (layer, (shape, shift)) in layers.iter().zip(header.shapes()) {
         if layer.biases.len() != shape.outputs || layer.weights.len() != shape.inputs * shape.outputs {
             return Err(EncodeError::Shape);
         }
-        encode_layer(*layer, shape, padding_bias(number == header.hidden.len()), &mut writer);
+        encode_layer(*layer, shape, padding_bias(shift.is_none()), &mut writer);
     }
     Ok(PREFIX_LEN + writer.length())
 }
@@ -200,7 +200,7 @@ mod tests {
         let mut rng = Pcg32::new(seed);
         let mut symmetric =
             |bound: i32| i32::try_from(rng.below(u32::try_from(2 * bound + 1).unwrap())).unwrap() - bound;
-        let shapes: std::vec::Vec<_> = header.shapes().map(|shape| (shape.inputs, shape.outputs)).collect();
+        let shapes: std::vec::Vec<_> = header.shapes().map(|(shape, _)| (shape.inputs, shape.outputs)).collect();
         let biases = shapes.iter().map(|&(_, o)| (0..o).map(|_| symmetric(1 << 20)).collect()).collect();
         let weights = shapes
             .iter()

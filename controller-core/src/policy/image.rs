@@ -6,7 +6,7 @@
 
 use super::error::ImageError;
 use super::kernel::Row;
-use super::layer::{Layer, Shape, padding_bias, shapes};
+use super::layer::{Layer, Shape, shapes};
 use super::network::{Outline, logits, schema};
 use crate::action::{Action, ActionSpace, KNOBS, Knob};
 use crate::checksum::Checksum;
@@ -107,7 +107,7 @@ impl Header {
     }
 
     /// Inputs and outputs of every layer, the last one included.
-    pub(super) fn shapes(&self) -> impl Iterator<Item = Shape> + '_ {
+    pub(super) fn shapes(&self) -> impl Iterator<Item = (Shape, Option<u8>)> + '_ {
         shapes(self.observation.len(), &self.hidden, self.logits())
     }
 
@@ -175,22 +175,10 @@ impl<'a> PolicyImage<'a> {
     /// bound of every accumulator.
     pub fn new_checked(bytes: &'a [u8]) -> Result<Self, ImageError> {
         let (prefix, body) = split(bytes)?;
-        let [.., c0, c1, c2, c3] = *prefix;
+        let [.., s0, s1, s2, s3, c0, c1, c2, c3] = *prefix;
         if checksum(prefix, body) != u32::from_le_bytes([c0, c1, c2, c3]) {
             return Err(ImageError::Checksum);
         }
-        let image = Self::read(prefix, body)?;
-        let mut rows = image.parameters;
-        let shifts = image.header.hidden.iter().map(|layer| Some(layer.shift)).chain([None]);
-        for ((number, shape), shift) in (0u8..).zip(image.header.shapes()).zip(shifts) {
-            let layer = Layer::cut(&mut rows, shape).ok_or(ImageError::Truncated)?;
-            layer.check(number, shape, shift.unwrap_or(0), padding_bias(shift.is_none()))?;
-        }
-        Ok(image)
-    }
-
-    fn read(prefix: &[u8; PREFIX_LEN], body: &'a [u8]) -> Result<Self, ImageError> {
-        let [.., s0, s1, s2, s3, _, _, _, _] = *prefix;
         let header_len = header_len(prefix);
         let header_bytes = body.get(..header_len).ok_or(ImageError::Truncated)?;
         let header: Header = from_bytes(header_bytes).ok_or(ImageError::Header)?;
@@ -205,13 +193,17 @@ impl<'a> PolicyImage<'a> {
             return Err(ImageError::Header);
         }
         let data = body.get(padded(header_len)..).ok_or(ImageError::Truncated)?;
-        let parameters_len = header.shapes().map(Shape::rows).sum::<usize>() * size_of::<Row>();
-        let goldens_len = usize::from(header.goldens) * golden_len(&header);
-        let (parameters, goldens) = data.split_at_checked(parameters_len).ok_or(ImageError::Truncated)?;
-        if goldens.len() != goldens_len {
+        let (all, _) = data.as_chunks().0.as_chunks();
+        let mut rows = all;
+        for (number, (shape, shift)) in (0u8..).zip(header.shapes()) {
+            let layer = Layer::cut(&mut rows, shape).ok_or(ImageError::Truncated)?;
+            layer.check(number, shape, shift)?;
+        }
+        let (parameters, _) = all.split_at_checked(all.len() - rows.len()).ok_or(ImageError::Truncated)?;
+        let goldens = data.get(size_of_val(parameters)..).ok_or(ImageError::Truncated)?;
+        if goldens.len() != usize::from(header.goldens) * golden_len(&header) {
             return Err(ImageError::Truncated);
         }
-        let (parameters, _) = parameters.as_chunks().0.as_chunks();
         Ok(Self { prefix: *prefix, header, parameters, goldens })
     }
 
@@ -226,7 +218,7 @@ impl<'a> PolicyImage<'a> {
     #[must_use]
     pub fn unit(&self, layer: usize, unit: usize) -> Option<(i32, impl Iterator<Item = i16> + use<'a>)> {
         let mut rows = self.parameters;
-        let mut layers = self.header.shapes().map_while(|shape| Some((Layer::cut(&mut rows, shape)?, shape)));
+        let mut layers = self.header.shapes().map_while(|(shape, _)| Some((Layer::cut(&mut rows, shape)?, shape)));
         let (found, shape) = layers.nth(layer)?;
         found.unit(unit, shape)
     }

@@ -24,13 +24,17 @@ impl Shape {
     }
 }
 
-/// Inputs and outputs of every layer, the last one included.
-pub(super) fn shapes(inputs: usize, hidden: &[LayerShape], logits: usize) -> impl Iterator<Item = Shape> {
-    let outputs = hidden.iter().map(|layer| usize::from(layer.units)).chain([logits]);
-    outputs.scan(inputs, |inputs, outputs| {
-        let shape = Shape { inputs: *inputs, outputs };
-        *inputs = outputs;
-        Some(shape)
+/// Inputs and outputs of every layer, with the shift of a hidden one; the last one has none.
+pub(super) fn shapes(
+    mut inputs: usize,
+    hidden: &[LayerShape],
+    logits: usize,
+) -> impl Iterator<Item = (Shape, Option<u8>)> {
+    (0..=hidden.len()).map(move |number| {
+        let layer = hidden.get(number);
+        let outputs = layer.map_or(logits, |layer| layer.units.into());
+        let shape = Shape { inputs: core::mem::replace(&mut inputs, outputs), outputs };
+        (shape, layer.map(|layer| layer.shift))
     })
 }
 
@@ -73,40 +77,35 @@ impl<'a> Layer<'a> {
         }
         let (biases, weights) = self.next_block()?;
         let lane = unit % kernel::UNITS;
-        let pairs = weights.iter().flat_map(move |row| kernel::weights(row).get(lane).copied().unwrap_or_default());
+        let pairs = weights.iter().flat_map(move |row| kernel::weights(row, lane));
         Some((*kernel::biases(biases).get(lane)?, pairs.take(shape.inputs)))
     }
 
     /// Proves that no input can overflow an accumulator: |bias| + half a step of rounding +
     /// 8191·Σ|weight| fits an `i32`. Padding must be neutral, so that an image has one form only.
-    pub(super) fn check(mut self, number: u8, shape: Shape, shift: u8, padding_bias: i32) -> Result<(), ImageError> {
-        let half = (1u64 << shift) >> 1;
+    pub(super) fn check(mut self, number: u8, shape: Shape, shift: Option<u8>) -> Result<(), ImageError> {
+        let half = (1u64 << shift.unwrap_or(0)) >> 1;
         let mut units = 0..shape.outputs;
         while let Some((biases, weights)) = self.next_block() {
-            let biases = kernel::biases(biases);
-            let real = biases.map(|_| units.next().is_some());
-            let mut magnitudes = biases.map(|bias| u64::from(bias.unsigned_abs()) + half);
-            let mut inputs = 0..shape.inputs;
-            for row in weights {
-                let used = [inputs.next().is_some(), inputs.next().is_some()];
-                for ((magnitude, real), pair) in magnitudes.iter_mut().zip(real).zip(kernel::weights(row)) {
-                    for (weight, used) in pair.into_iter().zip(used) {
-                        if weight.unsigned_abs() > ONE.unsigned_abs() {
-                            return Err(ImageError::WeightRange { layer: number });
-                        }
-                        if weight != 0 && !(real && used) {
-                            return Err(ImageError::Padding { layer: number });
-                        }
-                        *magnitude += u64::from(weight.unsigned_abs()) * u64::from(ONE.unsigned_abs());
+            for (lane, bias) in kernel::biases(biases).into_iter().enumerate() {
+                let real = units.next().is_some();
+                let mut inputs = if real { 0..shape.inputs } else { 0..0 };
+                let mut sum = 0u64;
+                for weight in weights.iter().flat_map(|row| kernel::weights(row, lane)) {
+                    if weight.unsigned_abs() > ONE.unsigned_abs() {
+                        return Err(ImageError::WeightRange { layer: number });
                     }
+                    if inputs.next().is_none() && weight != 0 {
+                        return Err(ImageError::Padding { layer: number });
+                    }
+                    sum += u64::from(weight.unsigned_abs());
                 }
-            }
-            for ((bias, real), magnitude) in biases.into_iter().zip(real).zip(magnitudes) {
-                if !real && bias != padding_bias {
-                    return Err(ImageError::Padding { layer: number });
-                }
+                let magnitude = u64::from(bias.unsigned_abs()) + half + sum * u64::from(ONE.unsigned_abs());
                 if real && magnitude > u64::from(i32::MAX.unsigned_abs()) {
                     return Err(ImageError::AccumulatorRange { layer: number });
+                }
+                if !real && bias != padding_bias(shift.is_none()) {
+                    return Err(ImageError::Padding { layer: number });
                 }
             }
         }

@@ -40,7 +40,7 @@ impl Outline {
         logits(self.heads, self.sizes)
     }
 
-    fn shapes(&self) -> impl Iterator<Item = Shape> + '_ {
+    fn shapes(&self) -> impl Iterator<Item = (Shape, Option<u8>)> + '_ {
         shapes(self.observation.len(), &self.hidden, self.logits())
     }
 }
@@ -95,7 +95,7 @@ impl<'a, const PAIRS: usize> Network<'a, PAIRS> {
     /// [`ImageError::Width`] when a layer has more than `2 * PAIRS` units.
     pub fn unproven(image: &PolicyImage<'a>) -> Result<Self, ImageError> {
         let network = Self { outline: image.outline(), parameters: image.parameters() };
-        let widest = network.outline.shapes().map(|shape| shape.inputs).max().unwrap_or(0);
+        let widest = network.outline.shapes().map(|(shape, _)| shape.inputs).fold(0, usize::max);
         let (found, limit) = (widest.next_multiple_of(kernel::INPUTS), PAIRS.saturating_mul(2));
         if found > limit { Err(ImageError::Width { found, limit }) } else { Ok(network) }
     }
@@ -138,15 +138,30 @@ impl<'a, const PAIRS: usize> Network<'a, PAIRS> {
     #[must_use]
     pub fn evaluate(&self, observation: &[i16]) -> GoldenOutput {
         let mut sum = Checksum::START;
-        self.for_each_logit(observation, |logit| sum = sum.and(&logit.to_le_bytes()));
-        GoldenOutput { action: self.decide(observation), logits_crc: sum.value() }
+        let action = self.choose(observation, Some(&mut sum));
+        GoldenOutput { action, logits_crc: sum.value() }
     }
 
     /// The action with the largest logit of every head; ties go to the lowest index.
     #[must_use]
     pub fn decide(&self, observation: &[i16]) -> Action {
+        self.choose(observation, None)
+    }
+
+    /// The action, and the checksum of all logits where somebody wants it.
+    #[inline(never)] // both who decide and who test share one copy of the network's loops
+    fn choose(&self, observation: &[i16], mut sum: Option<&mut Checksum>) -> Action {
         let mut argmax = Argmax::new(self.outline.heads, self.outline.sizes);
-        self.for_each_block(observation, |sums| argmax.push(sums));
+        let mut left = self.outline.logits();
+        self.for_each_block(observation, |sums| {
+            argmax.push(sums);
+            if let Some(sum) = &mut sum {
+                for logit in sums.to_array().into_iter().take(left) {
+                    **sum = sum.and(&logit.to_le_bytes());
+                }
+                left = left.saturating_sub(kernel::UNITS);
+            }
+        });
         argmax.finish()
     }
 
@@ -164,7 +179,7 @@ impl<'a, const PAIRS: usize> Network<'a, PAIRS> {
 
     /// Runs the network and hands out its logits, four at a time; padding is `i32::MIN`.
     fn for_each_block(&self, observation: &[i16], mut sink: impl FnMut(Sums)) {
-        let Outline { observation: layout, hidden: layers, .. } = &self.outline;
+        let layout = &self.outline.observation;
         let (mut one, mut other) = ([Pair::ZERO; PAIRS], [Pair::ZERO; PAIRS]);
         let (mut inputs, mut outputs) = (&mut one, &mut other);
         let features = observation.get(..layout.len()).unwrap_or(observation);
@@ -173,31 +188,21 @@ impl<'a, const PAIRS: usize> Network<'a, PAIRS> {
             *input = Pair::new(a.clamp(-ONE, ONE), b.clamp(-ONE, ONE));
         }
         let mut rows = self.parameters;
-        let (mut shifts, mut width) = (layers.iter(), layout.len());
-        loop {
-            let hidden = shifts.next();
-            let shape = Shape {
-                inputs: width,
-                outputs: hidden.map_or_else(|| self.outline.logits(), |layer| layer.units.into()),
-            };
+        for (shape, shift) in self.outline.shapes() {
             let Some(mut layer) = Layer::cut(&mut rows, shape) else { return };
             let mut quads = outputs.as_chunks_mut::<{ kernel::UNITS / 2 }>().0.iter_mut();
             // One place that sums for hidden layers and the last: the loop is in flash once.
             while let Some((biases, weights)) = layer.next_block() {
                 let sums = Sums::new(biases, weights, inputs);
-                match hidden {
-                    Some(LayerShape { shift, .. }) => {
+                match shift {
+                    Some(shift) => {
                         if let Some(quad) = quads.next() {
-                            *quad = sums.activate(*shift);
+                            *quad = sums.activate(shift);
                         }
                     }
                     None => sink(sums),
                 }
             }
-            if hidden.is_none() {
-                return;
-            }
-            width = shape.outputs;
             core::mem::swap(&mut inputs, &mut outputs);
         }
     }

@@ -141,14 +141,20 @@ impl fmt::Display for RewardError {
 
 impl core::error::Error for RewardError {}
 
-/// Nearest millionth, saturating.
+// The arithmetic of more than 64 bits is kept once in the flash of a microcontroller, not once per use.
+
+/// `(a · b + rounding) / 2^32`, towards minus infinity, saturating.
 #[inline(never)]
-fn to_micro(value: Fixed) -> i32 {
-    let scaled = (i128::from(value.to_bits()) * i128::from(MICRO) + (1 << 31)) >> 32;
-    i32::try_from(scaled).unwrap_or(if scaled > 0 { i32::MAX } else { i32::MIN })
+fn scale(a: i64, b: i64, rounding: u32) -> i64 {
+    let scaled = (i128::from(a) * i128::from(b) + i128::from(rounding)) >> 32;
+    i64::try_from(scaled).unwrap_or(if scaled > 0 { i64::MAX } else { i64::MIN })
 }
 
-// The arithmetic of 96 bits is kept once in the flash of a microcontroller, not once per use.
+/// Nearest millionth, saturating.
+fn to_micro(value: Fixed) -> i32 {
+    let scaled = scale(value.to_bits(), MICRO.into(), 1 << 31);
+    i32::try_from(scaled).unwrap_or(if scaled > 0 { i32::MAX } else { i32::MIN })
+}
 
 /// `a / b`, towards zero; `None` where it is too large or b is 0.
 #[cfg(feature = "published")]
@@ -158,9 +164,8 @@ fn quotient(a: Fixed, b: Fixed) -> Option<Fixed> {
 }
 
 /// `a · b`, saturating.
-#[inline(never)]
-const fn product(a: Fixed, b: Fixed) -> Fixed {
-    a.saturating_mul(b)
+fn product(a: Fixed, b: Fixed) -> Fixed {
+    Fixed::from_bits(scale(a.to_bits(), b.to_bits(), 0))
 }
 
 /// `numerator / denominator` of integers, towards zero, saturating; `denominator` must be above zero.
@@ -184,6 +189,15 @@ fn position(above: Fixed, span: Fixed, what: &'static str) -> Result<Fixed, Rewa
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_product_is_that_of_the_fixed_crate(a in any::<i64>(), b in any::<i64>(), less in [0u32..64, 0..64]) {
+            let (a, b) = (Fixed::from_bits(a >> less[0]), Fixed::from_bits(b >> less[1]));
+            prop_assert_eq!(product(a, b), a.saturating_mul(b));
+        }
+    }
 
     #[test]
     fn micro_rounds_to_nearest_and_saturates() {

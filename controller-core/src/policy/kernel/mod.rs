@@ -43,9 +43,9 @@ pub(super) const fn biases([a, b, c, d]: &Row) -> [i32; UNITS] {
     [i32::from_le_bytes(*a), i32::from_le_bytes(*b), i32::from_le_bytes(*c), i32::from_le_bytes(*d)]
 }
 
-/// The four pairs of integers of a weight row.
-pub(super) fn weights(row: &Row) -> [[i16; 2]; UNITS] {
-    row.map(|[a0, a1, b0, b1]| [i16::from_le_bytes([a0, a1]), i16::from_le_bytes([b0, b1])])
+/// The pair of integers that a weight row has for one of its four units.
+pub(super) fn weights(row: &Row, unit: usize) -> [i16; 2] {
+    row.get(unit).map_or([0; 2], |&[a0, a1, b0, b1]| [i16::from_le_bytes([a0, a1]), i16::from_le_bytes([b0, b1])])
 }
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
             };
             let [a, b, c, d] = expected.map(activation);
             let rows: Vec<Row> = wide.iter().map(row_of).collect();
-            prop_assert!(rows.iter().zip(&wide).all(|(row, w)| weights(row) == *w));
+            prop_assert!(rows.iter().zip(&wide).all(|(row, w)| core::array::from_fn(|unit| weights(row, unit)) == *w));
             let pairs: Vec<_> = inputs.iter().map(|&[a, b]| simd::Pair::new(a, b)).collect();
             let sums = simd::Sums::new(&start_row, &rows, &pairs);
             prop_assert_eq!(sums.to_array().map(i64::from), expected);

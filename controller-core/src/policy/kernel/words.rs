@@ -30,9 +30,8 @@ impl Sums {
     pub fn new(biases: &Row, weights: &[Row], pairs: &[Pair]) -> Self {
         let (weights, _) = weights.as_chunks::<4>();
         let (pairs, _) = pairs.as_chunks::<4>();
-        let (mut sums, mut pairs) = (super::biases(biases), pairs.iter());
-        for [w0, w1, w2, w3] in weights {
-            let Some([x0, x1, x2, x3]) = pairs.next() else { break };
+        let mut sums = super::biases(biases);
+        for ([w0, w1, w2, w3], [x0, x1, x2, x3]) in weights.iter().zip(pairs) {
             sums = add_row(add_row(add_row(add_row(sums, w0, *x0), w1, *x1), w2, *x2), w3, *x3);
         }
         Self(sums)

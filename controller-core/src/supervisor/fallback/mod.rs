@@ -37,6 +37,7 @@ mod tests;
 pub use rule::{FallbackError, FallbackRule};
 
 use crate::action::{Action, ActionSpace};
+use crate::division::signed_quotient;
 use serde::{Deserialize, Serialize};
 
 /// Who has the say, apart from safety.
@@ -209,7 +210,7 @@ impl Fallback {
             return;
         };
         let behind = fixed - governor - i64::from(self.rule.margin);
-        let scaled = (behind * X_ONE).checked_div(i64::from(self.rule.scale)).unwrap_or(0);
+        let scaled = signed_quotient(behind * X_ONE, i64::from(self.rule.scale));
         let x = scaled.clamp(-X_ONE, X_ONE);
         match self.standing {
             Standing::Trusted => self.suspect(x),
@@ -292,7 +293,7 @@ impl Block {
     }
 
     /// Mean reward of a request, millionths.
-    const fn mean(&self) -> Option<i64> {
-        self.reward.checked_div(self.requests)
+    fn mean(&self) -> Option<i64> {
+        if self.requests == 0 { None } else { Some(signed_quotient(self.reward, self.requests)) }
     }
 }

@@ -292,3 +292,6 @@ impl Engine<'_> {
         hidden
     }
 }
+
+#[cfg(test)]
+mod tests;

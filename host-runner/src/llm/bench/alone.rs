@@ -64,7 +64,7 @@ pub fn run_alone(path: &Path, who: Who, depth: u32, sequences: u32, steps: u32) 
     match who {
         Who::Native => {
             let mut context = NativeContext::new(&model, &shape).map_err(ConformanceError::Run)?;
-            Bare { context: &mut context, sequences }.turn(&mut batch, steps)?;
+            Bare { context: &mut context, sequences }.untimed(&mut batch, steps)?;
         }
         Who::Truncated => {
             let folder = tempfile::tempdir()?;
@@ -72,12 +72,12 @@ pub fn run_alone(path: &Path, who: Who, depth: u32, sequences: u32, steps: u32) 
             write_copy(path, depth, &copy)?;
             let shallow = Model::load(&copy, &ModelOptions::default())?;
             let mut context = NativeContext::new(&shallow, &shape).map_err(ConformanceError::Run)?;
-            Bare { context: &mut context, sequences }.turn(&mut batch, steps)?;
+            Bare { context: &mut context, sequences }.untimed(&mut batch, steps)?;
         }
         Who::Full | Who::Exit => {
             let depth = if who == Who::Full { layers } else { depth };
             let mut context = tapped(&model, shape, &mut batch)?;
-            Ours { context: &mut context, sequences, depth, layers }.turn(&mut batch, steps)?;
+            Ours { context: &mut context, sequences, depth, layers }.untimed(&mut batch, steps)?;
         }
     }
     Ok(())

@@ -4,6 +4,7 @@ use super::*;
 use crate::llm::ffi::Precision;
 use crate::llm::model::ModelOptions;
 use crate::llm::random::Shape;
+use llama_cpp_2::context::session::LlamaStateSeqFlags;
 use proptest::prelude::*;
 use std::cell::RefCell;
 
@@ -63,6 +64,35 @@ fn last(context: &TappedContext, batch: &Batch, depth: u32) -> Vec<f32> {
 
 fn apart(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+/// Keys and values of one sequence in all layers, with the positions they belong to, as llama.cpp saves them: 32-bit words.
+pub(in crate::llm) struct SavedCache(Vec<u32>);
+
+impl TappedContext<'_> {
+    /// The cache of one sequence, of a context in single precision.
+    pub(in crate::llm) fn cache_of(&self, sequence: u32) -> SavedCache {
+        let (sequence, flags) = (sequence.cast_signed(), LlamaStateSeqFlags::empty());
+        let mut bytes = vec![0_u8; self.context.state_seq_get_size_ext(sequence, flags)];
+        // SAFETY: the buffer is as long as llama.cpp says it has to be.
+        let written = unsafe { self.context.state_seq_get_data_ext(bytes.as_mut_ptr(), sequence, flags) };
+        assert_eq!(written, bytes.len());
+        SavedCache(bytes.chunks_exact(4).map(|word| u32::from_ne_bytes(word.try_into().unwrap())).collect())
+    }
+}
+
+impl SavedCache {
+    /// Greatest difference of two numbers; infinite where the caches differ in anything else.
+    pub(in crate::llm) fn difference(&self, other: &Self) -> f32 {
+        let apart = |(a, b): (&u32, &u32)| {
+            let (x, y) = (f32::from_bits(*a), f32::from_bits(*b));
+            // Positions and sizes are small integers, which are no normal floats.
+            let numbers = [x, y].iter().all(|number| number.is_normal() || *number == 0.0);
+            if a == b || (numbers && (x - y).is_finite()) { (x - y).abs() } else { f32::INFINITY }
+        };
+        let largest = self.0.iter().zip(&other.0).map(apart).filter(|apart| !apart.is_nan()).fold(0.0, f32::max);
+        if self.0.len() == other.0.len() { largest } else { f32::INFINITY }
+    }
 }
 
 #[test]

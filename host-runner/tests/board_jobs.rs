@@ -408,7 +408,7 @@ fn a_hot_board_takes_its_fan_and_an_interrupted_test_gives_it_back() {
     let last_duty = |player: &str| {
         let text =
             std::fs::read_to_string(bench.out(&format!("FAN_OFF_TEMPERATURES_{player}.csv"))).unwrap_or_default();
-        text.lines().rev().nth(1).and_then(|line| line.split(',').nth(13).map(str::to_owned)).unwrap_or_default()
+        text.lines().rev().nth(1).and_then(|line| line.rsplit(',').nth(1).map(str::to_owned)).unwrap_or_default()
     };
     wait_for(&mut child, "a fan that stands still", || last_duty("fixed-4-3-1-16") == "0");
     std::fs::write(&zone, "97000\n").unwrap();

@@ -59,7 +59,9 @@ pub fn give_back_kept(
 ) -> Result<Option<Restored>, BaselineError> {
     let Some(baseline) = Baseline::load(state)? else {
         // Whoever was killed while he wrote his first state has changed nothing yet, but left half a file.
-        Baseline::discard(state)?;
+        if state.exists() {
+            Baseline::discard(state)?;
+        }
         return Ok(None);
     };
     let mut restored = Restored::default();

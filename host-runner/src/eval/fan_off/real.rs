@@ -31,6 +31,7 @@ pub struct RealRig<'a, A> {
     trace: Trace,
     stop: &'a AtomicBool,
     fan_pwm: u8,
+    fan_off: bool,
     last: Measurement,
     energy_j: f64,
     start_c: Option<f64>,
@@ -54,8 +55,18 @@ where
         stop: &'a AtomicBool,
     ) -> Result<Self, RealRigError<A::Error>> {
         let nothing = Measurement::default();
-        let mut rig =
-            Self { plan, board, answers, trace, stop, fan_pwm: u8::MAX, last: nothing, energy_j: 0.0, start_c: None };
+        let mut rig = Self {
+            plan,
+            board,
+            answers,
+            trace,
+            stop,
+            fan_pwm: u8::MAX,
+            fan_off: false,
+            last: nothing,
+            energy_j: 0.0,
+            start_c: None,
+        };
         rig.board.set_fan(u8::MAX)?;
         let start_s = rig.board.now_s();
         while !stop.load(Ordering::Relaxed) {
@@ -131,6 +142,7 @@ where
     }
 
     fn stop_fan(&mut self) -> Result<(), Self::Error> {
+        self.fan_off = true;
         self.trace.fan_is_off();
         Ok(self.board.fail_fan()?)
     }
@@ -174,8 +186,7 @@ where
         setting: &Setting,
         reason: String,
     ) -> Result<Batch, RealRigError<A::Error>> {
-        let fan_working =
-            !self.trace.between((0.0, f64::MAX), |samples| samples.last().is_some_and(|s| !s.fan_working));
+        let fan_working = !self.fan_off;
         self.board.idle(self.plan.gap_s)?;
         let requests: Vec<usize> = (0..usize::from(setting.batch)).collect();
         self.board.begin_prefill(setting)?;
@@ -229,7 +240,8 @@ where
 /// Time between samples of which the later one says that the board throttles.
 fn throttled_s(samples: &[Sample]) -> f64 {
     let pairs = samples.windows(2).filter(|pair| pair[1].throttled);
-    pairs.map(|pair| pair[1].time_s - pair[0].time_s).sum()
+    // A sum of nothing would be minus zero.
+    pairs.fold(0.0, |sum, pair| sum + pair[1].time_s - pair[0].time_s)
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {

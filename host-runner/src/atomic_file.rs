@@ -68,6 +68,29 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     persist(file, path)
 }
 
+/// Removes a file, and what killed programs left of it; nothing to remove is fine. When this returns, that is on the disk: a
+/// power cut does not bring the file back.
+pub fn remove(path: &Path) -> std::io::Result<()> {
+    remove_leftovers(folder_of(path), &prefix(path))?;
+    remove_if_there(path)?;
+    synchronize(folder_of(path))
+}
+
+fn remove_if_there(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn synchronize(folder: &Path) -> std::io::Result<()> {
+    match File::open(folder)?.sync_all() {
+        // Some file systems know no synchronization of folders.
+        Err(error) if error.kind() != std::io::ErrorKind::InvalidInput => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// A temporary file beside `path`, locked.
 fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
     let folder = folder_of(path);
@@ -91,11 +114,7 @@ fn persist(file: std::io::BufWriter<NamedTempFile>, path: &Path) -> std::io::Res
     let file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
-    match File::open(folder_of(path))?.sync_all() {
-        // Some file systems know no synchronization of folders.
-        Err(error) if error.kind() != std::io::ErrorKind::InvalidInput => Err(error),
-        _ => Ok(()),
-    }
+    synchronize(folder_of(path))
 }
 
 /// Removes what killed programs left of the same file.
@@ -105,10 +124,7 @@ fn remove_leftovers(folder: &Path, prefix: &str) -> std::io::Result<()> {
         let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(prefix));
         let Some(file) = is_ours.then(|| File::open(entry.path()).ok()).flatten() else { continue };
         if file.try_lock().is_ok() {
-            match std::fs::remove_file(entry.path()) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+            remove_if_there(&entry.path())?;
         }
     }
     Ok(())
@@ -175,6 +191,18 @@ mod tests {
         let path = folder.path().join("ä".repeat(127));
         AtomicFile::write(&path, b"x").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"x");
+    }
+
+    #[test]
+    fn a_file_goes_with_what_killed_programs_left_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.csv", ".partial-a.csv-killed", "b.csv"] {
+            std::fs::write(folder.path().join(name), b"x").unwrap();
+        }
+        remove(&folder.path().join("a.csv")).unwrap();
+        assert_eq!(names(folder.path()), ["b.csv"]);
+        remove(&folder.path().join("a.csv")).unwrap();
+        assert!(remove(&folder.path().join("nowhere/a.csv")).is_err());
     }
 
     #[test]

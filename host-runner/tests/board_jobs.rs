@@ -1,5 +1,5 @@
-//! `sweep --board jetson` and `train online --board jetson`: real processes with llama.cpp on a board that is a folder, with a
-//! thread for a kernel.
+//! Commands that measure with `--board jetson` (`sweep`, `train online`, `eval --suite fan-off`, `overhead`): real processes with
+//! llama.cpp on a board that is a folder, with a thread for a kernel.
 
 #[path = "support/processes.rs"]
 mod processes;
@@ -99,6 +99,29 @@ impl Bench {
         command.args(["--turns", "1", "--episodes-per-update", "1", "--max-new-tokens", "3", "--out"]);
         command.arg(self.checkpoint()).args(more);
         command
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.folder.path().join("out").join(name)
+    }
+
+    /// A short test without a fan.
+    fn fan_off(&self, more: &[&str]) -> Command {
+        let mut command = self.energyllm(&["eval", "--suite", "fan-off", "--board", "jetson", "--threads", "1"]);
+        command.args(["--warm-up", "0", "--answer-tokens", "6", "--sample-s", "0.05", "--out"]);
+        command.arg(self.out("")).args(["--governor", "fixed:4,3,1,16", "--bare", "fixed:7,6,1,16"]).args(more);
+        command
+    }
+
+    /// A short comparison.
+    fn overhead(&self, more: &[&str]) -> Command {
+        let mut command = self.energyllm(&["overhead", "--board", "jetson", "--answer-tokens", "3", "--group", "2"]);
+        command.args(["--evaluations", "4", "--grid-stride", "1500", "--out"]).arg(self.out("")).args(more);
+        command
+    }
+
+    fn table(&self, name: &str) -> Vec<std::collections::HashMap<String, String>> {
+        csv::Reader::from_path(self.out(name)).unwrap().deserialize().map(Result::unwrap).collect()
     }
 
     fn checkpoint(&self) -> PathBuf {
@@ -322,4 +345,124 @@ fn what_a_board_cannot_do_is_refused_before_anything_is_written() {
     command.args(["sweep", "--board", "jetson", "--apply", "--decode", "0", "--root"]).arg(empty.path());
     command.arg("--out").arg(bench.csv());
     refused(&mut command, "no Jetson");
+}
+
+fn interrupt(child: &Child) {
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_board_without_its_fan_is_measured_and_given_back() {
+    let bench = Bench::new();
+    let arguments = ["--apply", "--requests", "4", "--fan-off-at", "2", "--json"];
+    let output = bench.fan_off(&arguments).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    bench.becomes_as_before();
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&object["simulated"], object["rows"].as_array().unwrap().len()), (&false.into(), 2));
+    for player in ["fixed-4-3-1-16", "bare-fixed-7-6-1-16"] {
+        let results = bench.table(&format!("FAN_OFF_RESULTS_{player}.csv"));
+        assert_eq!(results.len(), 4);
+        for (number, row) in results.iter().enumerate() {
+            let value = |name: &str| row[name].parse::<f64>().unwrap();
+            assert_eq!((row["layers"].as_str(), row["num_decode_tokens"].as_str()), (&*number.to_string(), "6"));
+            assert_eq!(row["fan_working"], (number < 2).to_string(), "{row:?}");
+            // The rails of this board draw 9.6 W + 2.4 W + 4 W, all the time.
+            for (name, watts) in [("TOTAL_POWER", 16.0), ("GPU", 9.6), ("CPU", 2.4), ("I/O_POWER", 4.0)] {
+                assert!((value(&format!("decode_{name}")) - watts).abs() < 1e-3, "{name}: {row:?}");
+            }
+            assert!((value("decode_TJ_TEMP") - 45.0).abs() < 1e-3 && row["decode_MEM"].is_empty(), "{row:?}");
+            assert!(value("request_latency_sec") > 0.0 && value("energy_j") > 16.0 * value("request_latency_sec"));
+        }
+        let trace = bench.table(&format!("FAN_OFF_TEMPERATURES_{player}.csv"));
+        let last = trace.last().unwrap();
+        assert!(trace.len() > 10 && trace[0]["fan_working"] == "true" && last["fan_working"] == "false", "{last:?}");
+        assert!(trace.iter().skip(2).all(|row| row["tj_temp_c"] == "45.0000" && row["vdd_gpu_soc_mw"] == "9600.0000"));
+    }
+    let manifest = std::fs::read_to_string(bench.out("FAN_OFF_RESULTS_fixed-4-3-1-16.manifest.json")).unwrap();
+    assert!(manifest.contains("\"simulated\": false"), "{manifest}");
+    assert!(bench.out("fan-off.png").exists() && bench.out("fan-off-trace.png").exists());
+    // What is done stays done.
+    let before = std::fs::read(bench.out("FAN_OFF_RESULTS_fixed-4-3-1-16.csv")).unwrap();
+    let again = bench.fan_off(&arguments).output().unwrap();
+    assert!(again.status.success() && said(&again).contains("is done already"), "{}", said(&again));
+    assert_eq!(std::fs::read(bench.out("FAN_OFF_RESULTS_fixed-4-3-1-16.csv")).unwrap(), before);
+    refused(&mut bench.fan_off(&["--apply", "--requests", "5"]), "it differs in plan");
+    refused(&mut bench.fan_off(&[]), "add --apply");
+    refused(&mut bench.fan_off(&["--apply", "--ambient", "30"]), "for a simulated board");
+    refused(&mut bench.fan_off(&["--apply", "--governor", "fixed:4,3,5,16"]), "no batch 5");
+    bench.becomes_as_before();
+}
+
+/// The board gets hot: its guard takes the fan, and the test of this setting is over. Then Ctrl-C.
+#[test]
+fn a_hot_board_takes_its_fan_and_an_interrupted_test_gives_it_back() {
+    let bench = Bench::new();
+    let zone = bench.root().join(synthetic::TJ.trim_start_matches('/'));
+    let mut child = bench
+        .fan_off(&["--apply", "--requests", "1000", "--fan-off-at", "1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let last_duty = |player: &str| {
+        let text =
+            std::fs::read_to_string(bench.out(&format!("FAN_OFF_TEMPERATURES_{player}.csv"))).unwrap_or_default();
+        text.lines().rev().nth(1).and_then(|line| line.rsplit(',').nth(1).map(str::to_owned)).unwrap_or_default()
+    };
+    wait_for(&mut child, "a fan that stands still", || last_duty("fixed-4-3-1-16") == "0");
+    std::fs::write(&zone, "97000\n").unwrap();
+    let record = bench.out("FAN_OFF_RUN_fixed-4-3-1-16.json");
+    wait_for(&mut child, "the end of the first test", || record.exists());
+    std::fs::write(&zone, "45000\n").unwrap();
+    assert!(std::fs::read_to_string(&record).unwrap().contains("fan_came_back"));
+    wait_for(&mut child, "the second test", || !last_duty("bare-fixed-7-6-1-16").is_empty());
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.code() == Some(130) && said(&output).contains("goes on from here"), "{}", said(&output));
+    bench.becomes_as_before();
+    assert!(!bench.out("FAN_OFF_RUN_bare-fixed-7-6-1-16.json").exists(), "a test that was cut off is not done");
+}
+
+#[test]
+fn every_second_and_joule_of_a_comparison_has_its_part() {
+    let bench = Bench::new();
+    let mut child = bench.overhead(&["--apply"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(&mut child, "a clock that is set", || bench.contents() != bench.before);
+    std::thread::sleep(Duration::from_secs(2));
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert!([Some(130), Some(2)].contains(&output.status.code()), "{}", said(&output));
+    bench.becomes_as_before();
+    let output = bench.overhead(&["--apply", "--json"]).output().unwrap();
+    // The answers are so short that control may take more than its share.
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{}", said(&output));
+    bench.becomes_as_before();
+    let object: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&object["simulated"], &object["figures"]["methods"]), (&false.into(), &5.into()));
+    let rows = bench.table("overhead.csv");
+    assert_eq!(rows.len(), 5);
+    for row in &rows {
+        let value = |name: &str| row[name].parse::<f64>().unwrap_or_default();
+        let sum = |end: &str| -> f64 {
+            let parts =
+                ["inference", "gap", "telemetry", "observation", "decision", "pretraining", "sampling", "update"];
+            parts.iter().chain(&["actuation", "other"]).map(|part| value(&format!("{part}{end}"))).sum()
+        };
+        assert!((sum("_time_sec") - value("total_time_sec")).abs() < 1e-6, "{row:?}");
+        assert!((sum("_energy_j") - value("total_energy_j")).abs() < 1e-6, "{row:?}");
+        // 16 W, whatever it does.
+        assert!((value("avg_power_w") - 16.0).abs() < 0.5, "{row:?}");
+        assert!(value("inference_time_sec") > 0.0 && value("actuation_time_sec") > 0.0 && row["regret"].is_empty());
+    }
+    let methods: Vec<&str> = rows.iter().map(|row| row["method"].as_str()).collect();
+    assert_eq!(methods, ["inference", "frozen policy", "learning policy", "pretrained policy", "grid search"]);
+    assert_eq!(bench.table("steps.csv").iter().filter(|row| row["method"] == "grid search").count(), 3);
+    assert!(bench.out("overhead.png").exists());
+    // What is done stays done.
+    let before = std::fs::read(bench.out("overhead.csv")).unwrap();
+    assert!(matches!(bench.overhead(&["--apply"]).output().unwrap().status.code(), Some(0 | 1)));
+    assert_eq!(std::fs::read(bench.out("overhead.csv")).unwrap(), before);
+    refused(&mut bench.overhead(&["--apply", "--seed", "2"]), "it differs in seed");
+    refused(&mut bench.overhead(&[]), "add --apply");
 }

@@ -162,11 +162,14 @@ fn ended_by(case: &str, seed: u64, end: impl Fn(&Bench, &mut Child, u32)) {
         }
         slowest = slowest.max(start.elapsed());
         let status = child.wait().unwrap();
+        let killed = status.signal() == Some(9);
+        // Whoever ends by itself leaves nothing behind at its end; after SIGKILL the process that looks after the run is the
+        // last to go.
+        assert!(killed || !bench.state().exists(), "{case}, run {run}: the state is still kept");
         // Stopped before its end, or killed.
         assert!(status.code() == Some(130) || status.signal() == Some(9), "{status}");
         assert!(bench.is_as_before(), "{case}, run {run}: changed again");
         while bench.state().exists() {
-            // The process that looks after the run is the last to go.
             assert!(start.elapsed() < Duration::from_mins(1), "{case}, run {run}: the state is still kept");
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -214,6 +217,29 @@ fn sigkill_alone() {
         child.wait().unwrap();
         if run % 2 == 0 {
             assert!(bench.restore().success());
+        }
+    });
+}
+
+/// Killed before its first state was written, or after it was given back: what lies there is tidied up, and nobody waits for it.
+#[test]
+fn what_lies_in_the_folder_of_a_killed_run_goes() {
+    let bench = Bench::new();
+    std::fs::create_dir_all(bench.state()).unwrap();
+    for name in ["lock", ".partial-baseline.json-x1y2z3"] {
+        std::fs::write(bench.state().join(name), "4711\n").unwrap();
+    }
+    assert!(bench.restore().success());
+    assert!(bench.is_as_before() && !bench.state().exists());
+}
+
+/// A second signal while the first is being dealt with, and one that comes at once: as one.
+#[test]
+fn many_signals() {
+    ended_by("many signals", 6, |_, child, _| {
+        for signal in ["-INT", "-TERM", "-INT", "-HUP"] {
+            // It may be gone already.
+            let _ = Command::new("kill").args([signal, &child.id().to_string()]).stderr(Stdio::null()).status();
         }
     });
 }

@@ -1,9 +1,8 @@
 //! What a board was like before its first change, kept in a file that survives whoever changes it.
 
 use super::tree::{FileTree, TreeError};
-use crate::atomic_file::replace;
+use crate::atomic_file::{remove, replace};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Version of the file.
@@ -163,19 +162,17 @@ impl Baseline {
         Ok(Some(baseline))
     }
 
-    /// Removes what is kept in a folder; nothing to remove is fine.
+    /// Something is kept in a folder.
+    #[must_use]
+    pub fn is_kept(folder: &Path) -> bool {
+        folder.join(NAME).exists()
+    }
+
+    /// Removes what is kept in a folder, and what is left of a baseline whose writer was killed; nothing to remove is fine.
+    /// Synchronized, or a power cut could bring an old baseline back.
     pub fn discard(folder: &Path) -> Result<(), BaselineError> {
         let path = folder.join(NAME);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(BaselineError::Discard { path, source: error })
-            }
-            // Synchronized, or a power cut could bring an old baseline back.
-            _ => {
-                let synced = File::open(folder).and_then(|folder| folder.sync_all());
-                synced.map_err(|source| BaselineError::Discard { path, source })
-            }
-        }
+        remove(&path).map_err(|source| BaselineError::Discard { path, source })
     }
 }
 
@@ -213,7 +210,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(Baseline::load(folder.path()).unwrap(), None);
         baseline().save(folder.path()).unwrap();
+        assert!(Baseline::is_kept(folder.path()));
         assert_eq!(Baseline::load(folder.path()).unwrap(), Some(baseline()));
+        // Of a writer that was killed.
+        std::fs::write(folder.path().join(".partial-baseline.json-x"), "{").unwrap();
         Baseline::discard(folder.path()).unwrap();
         Baseline::discard(folder.path()).unwrap();
         assert_eq!(Baseline::load(folder.path()).unwrap(), None);

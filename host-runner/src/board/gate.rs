@@ -4,6 +4,7 @@
 use super::tree::{FileTree, TreeError};
 use rustix::io::Errno;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -52,6 +53,7 @@ pub struct Gate {
     hall: Mutex<Hall>,
     /// Somebody has come out.
     out: Condvar,
+    fan_is_ours: AtomicBool,
 }
 
 struct Hall {
@@ -65,7 +67,12 @@ impl Gate {
     #[must_use]
     pub fn new(tree: Arc<dyn FileTree>, apply: bool) -> Self {
         let door = if apply { Door::Open } else { Door::DryRun };
-        Self { tree, hall: Mutex::new(Hall { door, inside: 0 }), out: Condvar::new() }
+        Self {
+            tree,
+            hall: Mutex::new(Hall { door, inside: 0 }),
+            out: Condvar::new(),
+            fan_is_ours: AtomicBool::new(false),
+        }
     }
 
     /// The tree behind the door.
@@ -78,6 +85,18 @@ impl Gate {
     #[must_use]
     pub const fn shared_tree(&self) -> &Arc<dyn FileTree> {
         &self.tree
+    }
+
+    /// The fan was taken from its vendor on this side of the door: whoever drives it next must go on with it, since the vendor does
+    /// not look after it any more.
+    #[must_use]
+    pub fn fan_is_ours(&self) -> bool {
+        self.fan_is_ours.load(Ordering::Relaxed)
+    }
+
+    /// Notes that.
+    pub fn take_fan(&self) {
+        self.fan_is_ours.store(true, Ordering::Relaxed);
     }
 
     /// Writes a file, as long as the door is open.

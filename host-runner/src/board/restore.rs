@@ -57,7 +57,13 @@ pub fn give_back_kept(
     services: &dyn Services,
     state: &Path,
 ) -> Result<Option<Restored>, BaselineError> {
-    let Some(baseline) = Baseline::load(state)? else { return Ok(None) };
+    let Some(baseline) = Baseline::load(state)? else {
+        // Whoever was killed while he wrote his first state has changed nothing yet, but left half a file.
+        if state.exists() {
+            Baseline::discard(state)?;
+        }
+        return Ok(None);
+    };
     let mut restored = Restored::default();
     if baseline.is_of_this_boot(tree.as_ref()) {
         restored = give_back(tree, services, &baseline);

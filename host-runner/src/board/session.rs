@@ -59,8 +59,8 @@ pub struct Session {
     /// What the GPU's clock may be: that of the baseline, or of the power mode that was set since.
     range: Mutex<Option<GpuRange>>,
     restored: Mutex<Option<Restored>>,
-    /// `None` in a dry run.
-    _lock: Option<Lock>,
+    /// `None` in a dry run, and when the board has been given back.
+    lock: Mutex<Option<Lock>>,
 }
 
 impl Session {
@@ -89,7 +89,7 @@ impl Session {
             range: Mutex::new(baseline.gpu.clone()),
             baseline: Mutex::new(baseline),
             restored: Mutex::new(None),
-            _lock: lock,
+            lock: Mutex::new(lock),
         };
         Ok((session, leftover))
     }
@@ -159,8 +159,9 @@ impl Session {
         let _ = self.gate.close(restore::PATIENCE);
     }
 
-    /// Gives the board back, once; callers that come meanwhile wait until that is done. What could not
-    /// be given back stays kept for `energyllm board restore`.
+    /// Gives the board back and then the lock, once; callers that come meanwhile wait until that is done, so whoever has called
+    /// this may end the program: nothing of the session is left, whichever thread still holds it. What could not
+    /// be given back stays kept for `energyllm board restore`, and the lock is held for as long as the session lives.
     pub fn release(&self) -> Restored {
         let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
         let closed = self.gate.close(restore::PATIENCE);
@@ -173,10 +174,11 @@ impl Session {
                         .to_owned(),
                 );
             }
-            if outcome.is_complete()
-                && let Err(error) = Baseline::discard(&self.state)
-            {
-                outcome.notes.push(error.to_string());
+            if outcome.is_complete() {
+                if let Err(error) = Baseline::discard(&self.state) {
+                    outcome.notes.push(error.to_string());
+                }
+                drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
             }
             *restored = Some(outcome);
         }

@@ -109,6 +109,7 @@ fn on(change: &Change, format: Format) -> anyhow::Result<Outcome> {
 }
 
 fn off(options: &Off, format: Format) -> anyhow::Result<Outcome> {
+    interrupt::watch()?;
     let (session, mut fan, soft_limit) = open(&options.change)?;
     let default = MilliCelsius(soft_limit.0.saturating_sub(20_000));
     let until = options.until.map_or(default, MilliCelsius::from_degrees).min(soft_limit);
@@ -122,7 +123,6 @@ fn off(options: &Off, format: Format) -> anyhow::Result<Outcome> {
         );
     }
     fan.hold_off(until);
-    interrupt::watch()?;
     note(&format!("the fan stands still until {until_c} °C or Ctrl-C"));
     let end = options.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let why = loop {

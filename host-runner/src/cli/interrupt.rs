@@ -3,8 +3,8 @@
 
 use crate::board::session::Session;
 use anyhow::Context as _;
-use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// 128 and the number of SIGINT, whichever of the signals it was: the result is not the one that was asked for.
 pub const EXIT_CODE: u8 = 130;
@@ -15,24 +15,31 @@ pub static STOP: AtomicBool = AtomicBool::new(false);
 /// Somebody watches.
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
-/// Lets signals set [`STOP`] from now on, instead of ending the program. Where [`watch_and_give_back`]
-/// was called before, that does it.
+/// The real board that is given back by the first signal.
+static BOARD: Mutex<Weak<Session>> = Mutex::new(Weak::new());
+
+/// Lets signals set [`STOP`] from now on, instead of ending the program.
 pub fn watch() -> anyhow::Result<()> {
-    if WATCHED.load(Ordering::Relaxed) { Ok(()) } else { watch_and_give_back(Weak::new()) }
+    if !WATCHED.swap(true, Ordering::Relaxed) {
+        let stop = || {
+            STOP.store(true, Ordering::Relaxed);
+            let board = BOARD.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+            if let Some(session) = board {
+                session.release();
+            }
+        };
+        ctrlc::set_handler(stop).context("cannot watch for Ctrl-C")?;
+    }
+    Ok(())
 }
 
-/// The same, and gives a real board back at once, in a thread of its own: a batch may take long to end, and whatever it still
-/// wants is stopped at the gate.
-pub fn watch_and_give_back(session: Weak<Session>) -> anyhow::Result<()> {
-    let stop = move || {
-        STOP.store(true, Ordering::Relaxed);
-        if let Some(session) = session.upgrade() {
-            session.release();
-        }
-    };
-    ctrlc::set_handler(stop).context("cannot watch for Ctrl-C")?;
-    WATCHED.store(true, Ordering::Relaxed);
-    Ok(())
+/// Has a real board given back by a signal, in the thread of the handler: a batch may take long to end, and whatever it still
+/// wants is stopped at the gate. A signal that came before counts, too.
+pub fn give_back(session: &Arc<Session>) {
+    *BOARD.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(session);
+    if is_wanted() {
+        session.release();
+    }
 }
 
 /// Somebody wants an end.

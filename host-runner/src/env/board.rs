@@ -60,6 +60,12 @@ pub trait Board {
     /// entropy are the engine's to fill in.
     fn measure(&mut self) -> Measurement;
 
+    /// Somebody has measured the power of the turn that was closed last. Where nobody has, its energy is a stand-in, so that it
+    /// does not count as free, and must not be learnt from or reported.
+    fn energy_is_known(&self) -> bool {
+        true
+    }
+
     /// Die temperature, °C: the true one where the board is simulated, else the last one sensed.
     fn die_c(&self) -> Option<f64>;
 

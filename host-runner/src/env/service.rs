@@ -35,6 +35,8 @@ pub struct Turn {
     pub texts: Vec<String>,
     /// What drafts or a gate did, where they were asked for.
     pub work: Option<DecodeWork>,
+    /// Nobody has measured its power: the energy of the measurement is a stand-in.
+    pub energy_unknown: bool,
 }
 
 /// Why a turn could not be carried out.
@@ -77,7 +79,8 @@ impl<A: Answers, B: Board> Service<A, B> {
         if decision.hold {
             self.board.set_fan(setting.fan_pwm).map_err(TurnError::Board)?;
             self.board.idle(HOLD_S).map_err(TurnError::Board)?;
-            return Ok(Turn { measurement: self.board.measure(), ..Turn::default() });
+            let measurement = self.board.measure();
+            return Ok(Turn { measurement, energy_unknown: !self.board.energy_is_known(), ..Turn::default() });
         }
         let batch = self.queue.take(usize::from(setting.batch));
         let numbers: Vec<usize> = batch.iter().map(|waiting| waiting.number).collect();
@@ -104,7 +107,14 @@ impl<A: Answers, B: Board> Service<A, B> {
             entropy: answered.entropy_nats.map(|nats| MilliNats(round_u32(nats * 1000.0))),
             ..self.board.measure()
         };
-        Ok(Turn { measurement, answered: answered_requests, texts: answered.texts, work: answered.work })
+        let energy_unknown = !self.board.energy_is_known();
+        Ok(Turn {
+            measurement,
+            answered: answered_requests,
+            texts: answered.texts,
+            work: answered.work,
+            energy_unknown,
+        })
     }
 
     /// The board's clock, seconds.

@@ -63,7 +63,7 @@ impl Figures {
         let Account { steps, ledger, .. } = account;
         let count = steps.len() as f64;
         let rewards: Vec<f64> = steps.iter().filter_map(|step| step.reward).collect();
-        let regrets = steps.iter().filter_map(|step| Some(step.best_reward - step.reward?));
+        let regrets: Vec<f64> = steps.iter().filter_map(|step| Some(step.best_reward? - step.reward?)).collect();
         let highest = rewards.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let tokens: f64 = steps.iter().map(|step| f64::from(step.generated_tokens)).sum();
         Self {
@@ -72,7 +72,7 @@ impl Figures {
             overhead_pct: 100.0 * ledger.control_s() / ledger.total_s(),
             energy_overhead_pct: 100.0 * ledger.control_j() / ledger.total_j(),
             reward: (!rewards.is_empty()).then(|| (rewards.iter().sum::<f64>() / rewards.len() as f64, highest)),
-            regret: (!rewards.is_empty()).then(|| regrets.sum()),
+            regret: (!regrets.is_empty()).then(|| regrets.iter().sum()),
             energy_per_token_j: steps.iter().map(|step| step.energy_j).sum::<f64>() / tokens,
         }
     }
@@ -121,7 +121,7 @@ fn row(method: &str, number: usize, step: &Step) -> Vec<String> {
         format!("{:.4}", step.latency_s),
         format!("{:.3}", step.temperature_c),
         optional(step.reward),
-        format!("{:.6}", step.best_reward),
+        optional(step.best_reward),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! Time and energy by part.
 
+use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
 /// What time and energy are spent on.
@@ -67,7 +68,7 @@ impl Part {
 }
 
 /// Sums by part.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
     seconds: [f64; Part::ALL.len()],
     joules: [f64; Part::ALL.len()],
@@ -106,6 +107,23 @@ impl Ledger {
     pub fn close(&mut self, loop_s: f64, simulating_s: f64) {
         let measured: f64 = Part::ALL.iter().filter(|part| part.is_control()).map(|part| self.seconds(*part)).sum();
         self.ours(Part::Other, (loop_s - simulating_s - measured).max(0.0));
+    }
+
+    /// Our code cost this much while it ran, W: what was measured beside the batches of a real board. The gaps did, too.
+    pub fn charge(&mut self, power_w: f64) {
+        for part in Part::ALL.into_iter().filter(|part| *part != Part::Inference) {
+            self.joules[part as usize] = self.seconds[part as usize] * power_w;
+        }
+    }
+
+    /// The sums of two ledgers.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        for part in 0..Part::ALL.len() {
+            self.seconds[part] += other.seconds[part];
+            self.joules[part] += other.joules[part];
+        }
+        self
     }
 
     /// Time of a part, s.
@@ -160,6 +178,19 @@ mod tests {
         assert!((ledger.total_s() - 5.0).abs() < 1e-12);
         assert!((ledger.total_j() - 130.0).abs() < 1e-12);
         assert!((ledger.control_s() - 1.0).abs() < 1e-12 && (ledger.control_j() - 10.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_is_charged_is_all_but_inference() {
+        let mut ledger = Ledger::new(0.0);
+        ledger.board(Part::Inference, 4.0, 120.0);
+        ledger.board(Part::Gap, 1.0, 0.0);
+        ledger.ours(Part::Actuation, 0.5);
+        ledger.charge(8.0);
+        assert!((ledger.total_j() - 132.0).abs() < 1e-12 && (ledger.control_j() - 4.0).abs() < 1e-12);
+        let text = serde_json::to_string(&ledger).unwrap();
+        assert_eq!(serde_json::from_str::<Ledger>(&text).unwrap(), ledger);
+        assert!((ledger.clone().and(&ledger).total_j() - 264.0).abs() < 1e-12);
     }
 
     #[test]

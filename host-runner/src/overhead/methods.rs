@@ -1,24 +1,23 @@
 //! The methods that are compared.
 
-use super::ledger::Part;
-use super::rig::{Optimum, Rig, published_reward};
+use super::ledger::{Ledger, Part};
+use super::rig::{Rig, published_reward};
 use super::{Account, Step};
 use crate::env::profile::BoardProfile;
 use crate::eval::prototype::learner::{Plan, TemperaturePolicy, train};
-use crate::eval::prototype::table::{Table, published_actions};
+use crate::eval::prototype::table::Table;
 use crate::grpo::group::Group;
 use crate::grpo::loss::{Coefficients, Divergence};
 use crate::grpo::update::Passes;
-use controller_core::action::{Action, Setting};
+use controller_core::action::{Action, ActionSpace, Setting};
 use controller_core::observation::Observer;
 use controller_core::policy::{ImageError, Policy, PolicyImage};
 use controller_core::supervisor::{Limits, Supervisor};
 use controller_core::telemetry::Reading;
-use firmware_sim::plant::Conditions;
 use std::collections::VecDeque;
 
-/// The published best setting: clock of prefill and decode by index, batch less one.
-const PUBLISHED_BEST: Action = Action { prefill: 7, decode: 6, batch: 31, depth: 0, fan: 0 };
+/// The published best setting: clock of prefill and decode in kHz, batch.
+const PUBLISHED_BEST: (u32, u32, u16) = (1_020_000, 918_000, 32);
 
 /// What all methods share.
 pub struct Comparison {
@@ -26,8 +25,8 @@ pub struct Comparison {
     pub profile: BoardProfile,
     /// Its limits, with the floor of the depth.
     pub limits: Limits,
-    /// Room, noise and seed.
-    pub conditions: Conditions,
+    /// Every clock for prefill and decode, batches from 1 on, full depth: what is searched and learnt on.
+    pub actions: ActionSpace,
     /// Evaluations of every method but the grid search.
     pub evaluations: usize,
     /// Every how many settings of the published grid one is run; 1 is the whole grid.
@@ -48,95 +47,128 @@ pub enum MethodError {
     /// The limits are unusable.
     #[error("the limits of the profile are refused: {0}")]
     Limits(#[from] controller_core::supervisor::LimitsError),
+    /// A real board failed.
+    #[error("the board failed: {0}")]
+    Board(Box<dyn std::error::Error + Send + Sync>),
 }
 
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> MethodError {
+    MethodError::Board(Box::new(error))
+}
+
+/// Asked before every batch, with what was run so far and its time and energy; false ends the method.
+pub type GoOn<'a> = dyn FnMut(&[Step], &Ledger) -> bool + 'a;
+
 impl Comparison {
-    fn rig(&self, optimum: &Optimum) -> Rig {
-        Rig::new(&self.profile.plant, self.conditions, optimum.clone())
-    }
-
-    fn account(method: &'static str, rig: Rig, steps: Vec<Step>, wanted: usize) -> Account {
+    fn account<R: Rig>(method: &'static str, rig: R, steps: Vec<Step>, wanted: usize) -> Account {
         let complete = steps.len() >= wanted;
-        let (ledger, _) = rig.close();
-        Account { method, steps, ledger, group: 0, groups: 0, updates: 0, complete }
+        Account { method, steps, ledger: rig.close(), group: 0, groups: 0, updates: 0, complete }
     }
 
-    /// One setting, over and over: what inference costs by itself.
-    pub fn inference(&self, optimum: &Optimum, go_on: &mut dyn FnMut() -> bool) -> Account {
-        let actions = published_actions(&self.profile.plant);
-        let mut rig = self.rig(optimum);
-        let mut steps = Vec::with_capacity(self.evaluations);
-        if let Some(setting) = actions.setting(PUBLISHED_BEST) {
-            while steps.len() < self.evaluations && go_on() {
-                steps.push(rig.run(PUBLISHED_BEST, &setting, true));
+    /// The published best setting, or the nearest that this board has: the highest clocks and batch that are no higher.
+    fn best(&self) -> Action {
+        let (prefill, decode, batch) = PUBLISHED_BEST;
+        #[expect(clippy::cast_possible_truncation, reason = "a knob has at most 255 values")]
+        let place = |count: usize| count.saturating_sub(1) as u8;
+        let below = |clocks: &[u32], khz: u32| place(clocks.iter().filter(|clock| **clock <= khz).count());
+        Action {
+            prefill: below(&self.actions.prefill_khz, prefill),
+            decode: below(&self.actions.decode_khz, decode),
+            batch: place(self.actions.batch.iter().filter(|sequences| **sequences <= batch).count()),
+            depth: 0,
+            fan: 0,
+        }
+    }
+
+    /// The settings of a grid search.
+    fn grid(&self) -> Vec<(Action, Setting)> {
+        let actions = (0..self.actions.count()).step_by(self.grid_stride.max(1));
+        let actions = actions.filter_map(|index| self.actions.action(index));
+        actions.filter_map(|action| Some((action, self.actions.setting(action)?))).collect()
+    }
+
+    /// Batches that a grid search runs.
+    #[must_use]
+    pub fn grid_len(&self) -> usize {
+        self.actions.count().div_ceil(self.grid_stride.max(1))
+    }
+
+    /// One setting, over and over: what inference costs by itself. `done` was run before.
+    pub fn inference<R: Rig>(&self, mut rig: R, done: Vec<Step>, go_on: &mut GoOn) -> Result<Account, MethodError> {
+        let (best, mut steps) = (self.best(), done);
+        if let Some(setting) = self.actions.setting(best) {
+            while steps.len() < self.evaluations && go_on(&steps, rig.ledger()) {
+                let Some(step) = rig.run(best, &setting, true).map_err(failed)? else { break };
+                steps.push(step);
             }
         }
-        Self::account("inference", rig, steps, self.evaluations)
+        Ok(Self::account("inference", rig, steps, self.evaluations))
     }
 
-    /// Every setting of the published grid once, in the order of its indices.
-    pub fn grid_search(&self, optimum: &Optimum, go_on: &mut dyn FnMut() -> bool) -> Account {
-        let actions = published_actions(&self.profile.plant);
-        let grid: Vec<(Action, Setting)> = (0..actions.count())
-            .step_by(self.grid_stride.max(1))
-            .filter_map(|index| actions.action(index))
-            .filter_map(|action| Some((action, actions.setting(action)?)))
-            .collect();
-        let mut rig = self.rig(optimum);
-        let mut steps = Vec::with_capacity(grid.len());
-        for (action, setting) in &grid {
-            if !go_on() {
+    /// Every setting of the grid once, in the order of its indices. `done` was run before.
+    pub fn grid_search<R: Rig>(&self, mut rig: R, done: Vec<Step>, go_on: &mut GoOn) -> Result<Account, MethodError> {
+        let grid = self.grid();
+        let mut steps = done;
+        for (action, setting) in grid.iter().skip(steps.len()) {
+            if !go_on(&steps, rig.ledger()) {
                 break;
             }
-            let (action, setting) = rig.ledger.measure(Part::Actuation, || (*action, *setting));
-            steps.push(rig.run(action, &setting, true));
+            let (action, setting) = rig.ledger().measure(Part::Actuation, || (*action, *setting));
+            let Some(step) = rig.run(action, &setting, true).map_err(failed)? else { break };
+            steps.push(step);
         }
-        Self::account("grid search", rig, steps, grid.len())
+        Ok(Self::account("grid search", rig, steps, grid.len()))
     }
 
-    /// A frozen policy under the supervisor.
-    pub fn deployed(
+    /// A frozen policy under the supervisor. `done` was run before.
+    pub fn deployed<R: Rig>(
         &self,
-        optimum: &Optimum,
+        mut rig: R,
         image: &[u8],
-        go_on: &mut dyn FnMut() -> bool,
+        done: Vec<Step>,
+        go_on: &mut GoOn,
     ) -> Result<Account, MethodError> {
         let policy = Policy::new(PolicyImage::new_checked(image)?)?;
         let layout = policy.image().header().observation.clone();
         let actions = &self.profile.actions;
         let mut supervisor = Supervisor::new(self.limits)?;
         let mut observer = Observer::default();
-        let mut rig = self.rig(optimum);
-        let mut steps = Vec::with_capacity(self.evaluations);
-        while steps.len() < self.evaluations && go_on() {
+        let mut steps = done;
+        while steps.len() < self.evaluations && go_on(&steps, rig.ledger()) {
             let telemetry = rig.telemetry();
-            let observation = rig.ledger.measure(Part::Observation, || {
+            let observation = rig.ledger().measure(Part::Observation, || {
                 if let Reading::Present { value, taken_at } = telemetry.temperature {
                     observer.watch(value, taken_at);
                 }
                 observer.observe(&layout, &telemetry)
             });
             let now = rig.now();
-            let decision = rig.ledger.measure(Part::Decision, || {
+            let decision = rig.ledger().measure(Part::Decision, || {
                 let requested = policy.decide(&observation);
                 supervisor.supervise(now, &telemetry, observer.slope_mk_per_s(), requested, actions)
             });
-            let setting = rig.ledger.measure(Part::Actuation, || actions.setting(decision.applied));
+            let setting = rig.ledger().measure(Part::Actuation, || actions.setting(decision.applied));
             let setting = setting.ok_or_else(|| MethodError::OtherBoard(self.profile.plant.name.to_string()))?;
-            steps.push(rig.run(decision.applied, &setting, false));
-            let last = rig.last;
-            rig.ledger.measure(Part::Observation, || observer.remember(decision.applied, setting, last));
+            let Some(step) = rig.run(decision.applied, &setting, false).map_err(failed)? else { break };
+            steps.push(step);
+            let last = rig.last();
+            rig.ledger().measure(Part::Observation, || observer.remember(decision.applied, setting, last));
         }
         Ok(Self::account("frozen policy", rig, steps, self.evaluations))
     }
 
     /// A policy that learns on the board, group by group.
-    pub fn learning(&self, start: Start, optimum: &Optimum, seed: u64, go_on: &mut dyn FnMut() -> bool) -> Account {
-        let actions = published_actions(&self.profile.plant);
-        let mut rig = self.rig(optimum);
+    pub fn learning<R: Rig>(
+        &self,
+        mut rig: R,
+        start: Start,
+        seed: u64,
+        go_on: &mut GoOn,
+    ) -> Result<Account, MethodError> {
+        let actions = &self.actions;
         let mut policy = match start {
             Start::Nothing => TemperaturePolicy::new(actions.clone(), seed),
-            Start::Simulation => rig.ledger.measure(Part::Pretraining, || {
+            Start::Simulation => rig.ledger().measure(Part::Pretraining, || {
                 let table = Table::new(&self.profile.plant, 1.0, published_reward());
                 train(&table, &Plan { seed, ..Plan::default() }, || ())
             }),
@@ -148,22 +180,22 @@ impl Comparison {
             let left = 1.0 - steps.len() as f64 / self.evaluations as f64;
             let telemetry = rig.telemetry();
             let sensed_c = telemetry.temperature.value().map_or(40.0, |value| f64::from(value.0) / 1000.0);
-            let observation = rig.ledger.measure(Part::Observation, || TemperaturePolicy::observe(sensed_c));
-            let mut group = rig.ledger.measure(Part::Sampling, || policy.draw(observation, self.group));
+            let observation = rig.ledger().measure(Part::Observation, || TemperaturePolicy::observe(sensed_c));
+            let mut group = rig.ledger().measure(Part::Sampling, || policy.draw(observation, self.group));
             groups += 1;
             for action in &group.actions {
-                if !go_on() {
+                if !go_on(&steps, rig.ledger()) {
                     break 'board;
                 }
-                let setting = rig.ledger.measure(Part::Actuation, || actions.setting(*action));
+                let setting = rig.ledger().measure(Part::Actuation, || actions.setting(*action));
                 let setting = setting.expect("the policy chooses among the published actions");
-                let step = rig.run(*action, &setting, true);
+                let Some(step) = rig.run(*action, &setting, true).map_err(failed)? else { break 'board };
                 group.rewards.push(step.reward.unwrap_or(0.0));
                 steps.push(step);
             }
             // A policy that is sure draws one action, which has nothing to compare itself with.
             if group.actions.len() > 1 {
-                rig.ledger.measure(Part::Update, || {
+                rig.ledger().measure(Part::Update, || {
                     recent.truncate(RECENT - 1);
                     recent.push_front(group);
                     policy.learn(recent.make_contiguous(), &start.passes(left));
@@ -172,7 +204,7 @@ impl Comparison {
             }
         }
         let account = Self::account(start.method(), rig, steps, self.evaluations);
-        Account { group: self.group, groups, updates, ..account }
+        Ok(Account { group: self.group, groups, updates, ..account })
     }
 }
 

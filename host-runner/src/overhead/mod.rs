@@ -6,22 +6,30 @@
 //! energy is that of the idle board for as long. What of the loop's wall time belongs to none of the parts is `other`; the
 //! time that simulating a batch takes is not counted, since it stands for the batch.
 //!
+//! On a real board there is one clock. Setting a clock then takes the time until the board has followed, and all that is not
+//! inference costs the power that was measured beside the batches.
+//!
 //! | module | role |
 //! |---|---|
 //! | [`ledger`] | time and energy by part |
-//! | [`rig`] | the board, batch by batch, under the published reward |
+//! | [`rig`] | what a method needs of a board, and what a batch earns under the published reward |
+//! | [`simulated`] | the simulated board |
+//! | [`real`] | the real one, with llama.cpp |
 //! | [`methods`] | inference alone, grid search, a frozen policy, policies that learn |
 //! | [`files`] | both CSV files |
 
 pub mod files;
 pub mod ledger;
 pub mod methods;
+pub mod real;
 pub mod rig;
+pub mod simulated;
 
 use ledger::Ledger;
+use serde::{Deserialize, Serialize};
 
 /// One evaluation of a setting.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// Clock of the prefill and of the decode, by index.
     pub clocks: [u8; 2],
@@ -39,8 +47,8 @@ pub struct Step {
     pub temperature_c: f64,
     /// Published reward `step`; none for settings outside the published ones.
     pub reward: Option<f64>,
-    /// The best that any published action would have earned at that temperature.
-    pub best_reward: f64,
+    /// The best that any published action would have earned at that temperature; nobody knows it on a real board.
+    pub best_reward: Option<f64>,
 }
 
 /// What a method did.

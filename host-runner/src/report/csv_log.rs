@@ -86,7 +86,8 @@ impl CsvLog {
 }
 
 fn line<T: AsRef<str>>(cells: &[T]) -> String {
-    let cells: Vec<&str> = cells.iter().map(AsRef::as_ref).collect();
+    let quoted = |cell: &str| if cell.contains(',') { format!("\"{cell}\"") } else { cell.to_owned() };
+    let cells: Vec<String> = cells.iter().map(|cell| quoted(cell.as_ref())).collect();
     format!("{}\n", cells.join(","))
 }
 

@@ -194,19 +194,25 @@ impl Roofline {
         self.plant_model.quantization.parse::<super::Quantization>().map(|_| ())
     }
 
-    /// Whether a points file means this board.
+    /// Whether a points file means this board: `NVIDIA Jetson Orin Nano Developer Kit (8 GB)` is `Orin Nano 8GB`.
     #[must_use]
     pub fn is_called(&self, name: &str) -> bool {
-        self.boards.iter().any(|own| plain(own) == plain(name))
+        self.boards.iter().any(|own| plain_board(own) == plain_board(name))
     }
 
-    /// A mode by its name: `MAXN SUPER` is `MAXN_SUPER`, and `MODE_30W` is `30W`.
+    /// A mode by its name: `MAXN SUPER` is `MAXN_SUPER`, `MODE_30W`, `30 W` and `30` are `30W`, and where a board has one mode
+    /// without limits, `MAXN` and `MAXN_SUPER` are that.
     ///
     /// # Errors
     /// [`RooflineError::Mode`] for a name that the board does not have.
     pub fn mode(&self, name: &str) -> Result<&Mode, RooflineError> {
         let wanted = plain_mode(name);
-        self.modes.iter().find(|mode| plain_mode(&mode.name) == wanted).ok_or_else(|| RooflineError::Mode {
+        let unlimited = |name: &str| ["max", "maxn", "maxnsuper", "super"].contains(&name);
+        let exactly = self.modes.iter().find(|mode| plain_mode(&mode.name) == wanted);
+        let mut without_limits =
+            self.modes.iter().filter(|mode| unlimited(&wanted) && unlimited(&plain_mode(&mode.name)));
+        let only = without_limits.next().filter(|_| without_limits.next().is_none());
+        exactly.or(only).ok_or_else(|| RooflineError::Mode {
             name: name.to_owned(),
             known: self.modes.iter().map(|mode| mode.name.as_str()).collect::<Vec<_>>().join(", "),
         })
@@ -246,9 +252,26 @@ pub(super) fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
+/// A board's name without what is said of every board, its words in one order.
+fn plain_board(name: &str) -> String {
+    let mut plain = plain(name);
+    for noise in ["nvidia", "jetson", "developer", "engineering", "reference", "devkit", "dev", "kit", "module"] {
+        plain = plain.replace(noise, "");
+    }
+    if plain.contains("super") {
+        plain = format!("{}super", plain.replace("super", ""));
+    }
+    plain.replace("orinagx", "agxorin")
+}
+
+/// A mode's name without what is said of every mode.
 fn plain_mode(name: &str) -> String {
-    let plain = plain(name);
-    plain.strip_prefix("mode").map_or(plain.clone(), str::to_owned)
+    let mut plain = plain(name);
+    for noise in ["nvpmodel", "mode", "power"] {
+        plain = plain.replace(noise, "");
+    }
+    let watts = plain.trim_end_matches("atts").trim_end_matches("att").trim_end_matches('w');
+    if !watts.is_empty() && watts.bytes().all(|digit| digit.is_ascii_digit()) { format!("{watts}w") } else { plain }
 }
 
 fn range(what: &str, value: f64, low: f64, high: f64) -> Result<(), RooflineError> {
@@ -256,5 +279,63 @@ fn range(what: &str, value: f64, low: f64, high: f64) -> Result<(), RooflineErro
         Ok(())
     } else {
         Err(RooflineError::Range { what: what.to_owned(), value, low, high })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::env::profile::BoardProfile;
+    use std::path::Path;
+
+    fn roofline(file: &str) -> super::Roofline {
+        BoardProfile::read(&Path::new("../models/boards").join(file)).unwrap().roofline.unwrap()
+    }
+
+    #[test]
+    fn boards_are_known_however_they_are_written() {
+        let (nano, agx) = (roofline("orin-nano-super-llamacpp.toml"), roofline("agx-orin-llamacpp.toml"));
+        for name in [
+            "Jetson Orin Nano 8GB",
+            "Orin Nano Super",
+            "NVIDIA Jetson Orin Nano Super Developer Kit",
+            "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super",
+            "Jetson Orin Nano Developer Kit (8 GB)",
+            "orin_nano_super_8gb",
+            "Orin Nano 8GB (Super)",
+        ] {
+            assert!(nano.is_called(name) && !agx.is_called(name), "{name}");
+        }
+        for name in ["AGX Orin 64GB", "NVIDIA Jetson AGX Orin Developer Kit", "Orin AGX 64 GB", "jetson-agx-orin-64gb"]
+        {
+            assert!(agx.is_called(name) && !nano.is_called(name), "{name}");
+        }
+        for name in ["AGX Orin 32GB", "Orin Nano 4GB", "AGX Xavier", "Nano", ""] {
+            assert!(!agx.is_called(name) && !nano.is_called(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn modes_are_known_however_they_are_written() {
+        let (nano, agx) = (roofline("orin-nano-super-llamacpp.toml"), roofline("agx-orin-llamacpp.toml"));
+        for (name, mode) in [
+            ("15W", "15W"),
+            ("15 w", "15W"),
+            ("MODE_15W", "15W"),
+            ("15 Watt", "15W"),
+            ("7 watts", "7W"),
+            ("7", "7W"),
+            ("25W mode", "25W"),
+            ("MAXN", "MAXN_SUPER"),
+            ("MAXN SUPER", "MAXN_SUPER"),
+            ("Super", "MAXN_SUPER"),
+        ] {
+            assert_eq!(nano.mode(name).unwrap().name, mode, "{name}");
+        }
+        for (name, mode) in [("MAXN", "MAXN"), ("MAX-N", "MAXN"), ("30W", "30W"), ("MODE_50W", "50W")] {
+            assert_eq!(agx.mode(name).unwrap().name, mode, "{name}");
+        }
+        for name in ["40W", "10W", "", "w", "fast"] {
+            assert!(nano.mode(name).is_err() && agx.mode(name).is_err(), "{name}");
+        }
     }
 }

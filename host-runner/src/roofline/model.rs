@@ -151,13 +151,14 @@ impl FromStr for Quantization {
             "q3km" | "q3k" => 3.9,
             "q3kl" => 4.2,
             "iq4xs" => 4.3,
-            "q40" | "iq4nl" | "q4ks" => 4.55,
-            "q4km" | "q4k" => 4.85,
+            "mxfp4" => 4.25,
+            "q40" | "iq4nl" | "q4ks" | "q4ksmall" => 4.55,
+            "q4km" | "q4k" | "q4kmedium" | "q4" | "int4" => 4.85,
             "q41" => 5.0,
             "q50" | "q5ks" => 5.5,
-            "q5km" | "q5k" => 5.7,
-            "q6k" => 6.5625,
-            "q80" => 8.5,
+            "q5km" | "q5k" | "q5kmedium" | "q5" => 5.7,
+            "q6k" | "q6" => 6.5625,
+            "q80" | "q8" | "int8" => 8.5,
             "f16" | "fp16" | "bf16" => 16.0,
             "f32" | "fp32" => 32.0,
             _ => {
@@ -211,7 +212,9 @@ mod tests {
 
     #[test]
     fn bits_and_names_agree() {
-        for (bits, name) in [("4", "Q4_K_M"), ("8", "q8_0"), ("16", "F16"), ("4-bit", "Q4_K_M"), ("6", "Q6_K")] {
+        for (bits, name) in
+            [("4", "Q4_K_M"), ("8", "q8_0"), ("16", "F16"), ("4-bit", "Q4_K_M"), ("6", "Q6_K"), ("INT8", "Q8_0")]
+        {
             assert_eq!(bits.parse::<Quantization>().unwrap(), name.parse().unwrap(), "{bits}");
         }
         assert!((("4.5".parse::<Quantization>().unwrap()).body_bits - 4.5).abs() < 1e-12);

@@ -183,12 +183,18 @@ pub fn read(path: &std::path::Path) -> Result<Vec<Point>, PointsError> {
 
 /// Names that a column may have; the first is the documented one.
 const MODEL: &[&str] = &["model"];
-const PARAMETERS: &[&str] = &["parameters", "params", "parameters_b", "params_b"];
-const QUANTIZATION: &[&str] = &["quantization_bits", "quantization", "bits", "quant"];
-const BOARD: &[&str] = &["board"];
-const POWER_MODE: &[&str] = &["power_mode", "mode"];
+const PARAMETERS: &[&str] = &["parameters", "params", "parameters_b", "params_b", "n_params"];
+const QUANTIZATION: &[&str] = &["quantization_bits", "quantization", "bits", "quant", "quant_bits", "bits_per_weight"];
+const BOARD: &[&str] = &["board", "device"];
+const POWER_MODE: &[&str] = &["power_mode", "mode", "nvpmodel"];
 const PROMPT: &[&str] = &["prompt_tokens", "prompt", "input_tokens"];
 const OUTPUT: &[&str] = &["output_tokens", "output", "generated_tokens"];
+
+/// A column's name in lower case, its words joined: `Quantization bits` is `quantization_bits`, `tokens/s` is `tokens_s`.
+fn column(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join("_")
+}
 
 /// Reads points from CSV with a header; lines that begin with `#` are comments.
 ///
@@ -198,11 +204,8 @@ pub fn parse(source: impl std::io::Read) -> Result<Vec<Point>, PointsError> {
     let mut reader =
         csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).flexible(true).from_reader(source);
     let header = reader.headers()?;
-    let places: BTreeMap<String, usize> = header
-        .iter()
-        .enumerate()
-        .map(|(place, name)| (name.trim_start_matches('\u{feff}').to_ascii_lowercase(), place))
-        .collect();
+    let places: BTreeMap<String, usize> =
+        header.iter().enumerate().map(|(place, name)| (column(name), place)).collect();
     for needed in [MODEL, PARAMETERS, QUANTIZATION, BOARD, POWER_MODE, PROMPT, OUTPUT] {
         if !needed.iter().any(|name| places.contains_key(*name)) {
             return Err(PointsError::Column(needed[0]));
@@ -342,13 +345,13 @@ impl Cells<'_> {
 
     fn measured(&self) -> Result<Measured, PointsError> {
         let of = |names: &[&'static str]| self.number(names, 1e-9, 1e9);
-        let tokens_per_s = of(&["tokens_per_s", "measured_tokens_per_s"])?;
-        let power_w = of(&["power_w", "measured_power_w"])?;
+        let tokens_per_s = of(&["tokens_per_s", "measured_tokens_per_s", "tokens_s", "tok_s", "tokens_per_second"])?;
+        let power_w = of(&["power_w", "measured_power_w", "w", "watts"])?;
         let by = tokens_per_s.zip(power_w).map(|(rate, watts)| rate / watts);
         Ok(Measured {
             tokens_per_s,
             power_w,
-            tokens_per_j: of(&["tokens_per_j", "measured_tokens_per_j"])?.or(by),
+            tokens_per_j: of(&["tokens_per_j", "measured_tokens_per_j", "tokens_j", "tokens_per_joule"])?.or(by),
             prefill_tokens_per_s: of(&["prefill_tokens_per_s", "measured_prefill_tokens_per_s"])?,
         })
     }

@@ -57,6 +57,7 @@ fn windowed(turns: &[TurnRecord], value: &dyn Fn(&[TurnRecord]) -> Option<f64>) 
 }
 
 fn energy_per_token(window: &[TurnRecord]) -> Option<f64> {
+    let window: Vec<&TurnRecord> = window.iter().filter(|turn| !turn.energy_unknown).collect();
     let energy: u64 = window.iter().map(|turn| turn.step.measurement.energy.0).sum();
     let tokens: u64 = window.iter().map(|turn| u64::from(turn.step.measurement.generated_tokens)).sum();
     (tokens > 0).then(|| energy as f64 / 1e6 / tokens as f64)

@@ -1,7 +1,7 @@
 //! The real board as training meets it: requests arrive, llama.cpp answers them, and the supervisor stands between every action
 //! and the clocks.
 
-use crate::board::jetson::Jetson;
+use crate::board::jetson::{Jetson, JetsonError};
 use crate::env::answers::Answers;
 use crate::env::board::Board as _;
 use crate::env::living::{Done, LivingBoard, LivingError, Seen};
@@ -11,6 +11,9 @@ use controller_core::observation::{FeatureRange, Observer};
 use controller_core::supervisor::Supervisor;
 use controller_core::telemetry::Reading;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// So many turns in a row without a sample of power, and the sensor is gone.
+const MOST_BLIND_TURNS: u32 = 3;
 
 /// A real board at work.
 pub struct RealLiving<'a, A> {
@@ -59,15 +62,24 @@ where
         Ok(Seen { telemetry, observation })
     }
 
+    /// A turn whose energy nobody knows teaches nothing: the action gets another one.
     fn act(&mut self, seen: &Seen, action: Action) -> Result<Done, LivingError> {
-        let (now, slope) = (self.service.now(), self.observer.slope_mk_per_s());
-        let decision = self.supervisor.supervise(now, &seen.telemetry, slope, action, &self.actions);
-        let setting = self.actions.setting(decision.applied).expect("the supervisor applies actions of the space only");
-        let turn = self.service.execute(&decision, &setting);
-        self.goes_on()?;
-        let measurement = turn.map_err(failed)?.measurement;
-        self.observer.remember(decision.applied, setting, measurement);
-        Ok(Done { decision, setting, measurement })
+        let mut telemetry = seen.telemetry;
+        for _ in 0..MOST_BLIND_TURNS {
+            let (now, slope) = (self.service.now(), self.observer.slope_mk_per_s());
+            let decision = self.supervisor.supervise(now, &telemetry, slope, action, &self.actions);
+            let setting =
+                self.actions.setting(decision.applied).expect("the supervisor applies actions of the space only");
+            let turn = self.service.execute(&decision, &setting);
+            self.goes_on()?;
+            let turn = turn.map_err(failed)?;
+            self.observer.remember(decision.applied, setting, turn.measurement);
+            if !turn.energy_unknown {
+                return Ok(Done { decision, setting, measurement: turn.measurement });
+            }
+            telemetry = self.look()?.telemetry;
+        }
+        Err(failed(JetsonError::Blind))
     }
 
     /// The fan is stopped for good; a real one is not stopped and started by a schedule.

@@ -62,6 +62,10 @@ pub struct TurnRecord {
     pub die_c: Option<f64>,
     /// Whether the fan works.
     pub fan_working: bool,
+    /// Nobody has measured the power of this turn: energies and reward are made of a stand-in, and count in no figure. Only
+    /// where it is so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub energy_unknown: bool,
     /// What drafts or a gate did; only in a run with one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decode_work: Option<DecodeWork>,
@@ -161,7 +165,8 @@ where
         });
         let answers = answers.collect();
         let (die_c, decode_work, link) = (service.board().die_c(), turn.work, controller.events());
-        each(&TurnRecord { step, die_c, fan_working, decode_work, answers, link })?;
+        let energy_unknown = turn.energy_unknown;
+        each(&TurnRecord { step, die_c, fan_working, energy_unknown, decode_work, answers, link })?;
         if service.board().is_off() {
             break Ending::BoardOff;
         }

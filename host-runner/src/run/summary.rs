@@ -15,6 +15,8 @@ pub struct Collector {
     active_energy_uj: u128,
     tokens: u64,
     requests: u64,
+    /// Of the turns whose energy is known.
+    billed: Billed,
     turns: u64,
     holds: u64,
     span_us: u64,
@@ -25,6 +27,15 @@ pub struct Collector {
     overruled: BTreeMap<Reason, u64>,
     right: (u64, u64),
     work: Option<DecodeWork>,
+}
+
+/// What the energy of a run was spent on: turns whose power nobody measured are not among it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Billed {
+    tokens: u64,
+    requests: u64,
+    span_us: u64,
+    turns: u64,
 }
 
 /// The figures of a run. Energies are those of the module's rails and the fan, idle included.
@@ -89,6 +100,9 @@ pub struct Summary {
     /// Share of the decoded tokens that left at a probe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_early_share: Option<f64>,
+    /// On a real board: turns whose power nobody measured; they count in no energy, power or reward.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turns_of_unknown_energy: Option<u64>,
 }
 
 impl Summary {
@@ -109,10 +123,17 @@ impl Collector {
     pub fn add(&mut self, turn: &TurnRecord) {
         let m = &turn.step.measurement;
         self.turns += 1;
-        self.energy_uj += u128::from(m.energy.0);
-        self.active_energy_uj += u128::from(m.active_energy.0);
-        self.span_us += m.idle.micros() + m.prefill.micros() + m.decode.micros();
+        let span_us = m.idle.micros() + m.prefill.micros() + m.decode.micros();
+        self.span_us += span_us;
         let tokens = u64::from(m.generated_tokens);
+        if !turn.energy_unknown {
+            self.energy_uj += u128::from(m.energy.0);
+            self.active_energy_uj += u128::from(m.active_energy.0);
+            self.billed.tokens += tokens;
+            self.billed.requests += u64::from(m.requests);
+            self.billed.span_us += span_us;
+            self.billed.turns += 1;
+        }
         self.tokens += tokens;
         self.requests += u64::from(m.requests);
         self.depth_tokens += tokens * u64::from(turn.step.setting.depth);
@@ -121,7 +142,7 @@ impl Collector {
             self.entropy.0 += f64::from(entropy.0) / 1000.0 * tokens as f64;
             self.entropy.1 += tokens;
         }
-        if let Some(reward) = turn.step.reward {
+        if let Some(reward) = turn.step.reward.filter(|_| !turn.energy_unknown) {
             self.reward.0 += f64::from(reward.total) / 1e6;
             self.reward.1 += 1;
         }
@@ -143,7 +164,7 @@ impl Collector {
     /// Energy per generated token so far, J.
     #[must_use]
     pub fn energy_per_token_j(&self) -> Option<f64> {
-        per(self.energy_uj as f64 / 1e6, self.tokens)
+        per(self.energy_uj as f64 / 1e6, self.billed.tokens)
     }
 
     /// Requests answered so far.
@@ -157,7 +178,8 @@ impl Collector {
     pub fn finish(mut self, finished: &Finished) -> Summary {
         self.responses_s.sort_by(f64::total_cmp);
         let duration_s = self.span_us as f64 / 1e6;
-        let over = |value: f64| if duration_s > 0.0 { value / duration_s } else { 0.0 };
+        let by = |value: f64, seconds: f64| if seconds > 0.0 { value / seconds } else { 0.0 };
+        let unknown = self.turns - self.billed.turns;
         let work = self.work;
         Summary {
             ending: finished.ending,
@@ -165,10 +187,10 @@ impl Collector {
             generated_tokens: self.tokens,
             duration_s,
             energy_per_token_j: self.energy_per_token_j(),
-            active_energy_per_token_j: per(self.active_energy_uj as f64 / 1e6, self.tokens),
-            energy_per_request_j: per(self.energy_uj as f64 / 1e6, self.requests),
-            mean_power_w: over(self.energy_uj as f64 / 1e6),
-            throughput_tokens_per_s: over(self.tokens as f64),
+            active_energy_per_token_j: per(self.active_energy_uj as f64 / 1e6, self.billed.tokens),
+            energy_per_request_j: per(self.energy_uj as f64 / 1e6, self.billed.requests),
+            mean_power_w: by(self.energy_uj as f64 / 1e6, self.billed.span_us as f64 / 1e6),
+            throughput_tokens_per_s: by(self.tokens as f64, duration_s),
             response_p50_s: percentile(&self.responses_s, 50.0),
             response_p95_s: percentile(&self.responses_s, 95.0),
             mean_batch: per(self.requests as f64, self.turns - self.holds),
@@ -189,6 +211,7 @@ impl Collector {
             left_early_share: work
                 .filter(|work| work.left_early > 0)
                 .and_then(|work| per(work.left_early as f64, work.tokens)),
+            turns_of_unknown_energy: (unknown > 0).then_some(unknown),
         }
     }
 }

@@ -186,6 +186,20 @@ fn a_clock_that_does_not_follow_its_bounds_is_tried_twice_and_told() {
     assert_eq!(clock.pin(714_000_000, start + Duration::from_secs(1)).unwrap(), Pinned::Already);
 }
 
+/// One stray makes no strays of the changes behind it: a clock that follows late is waited for within the pause, too.
+#[test]
+fn a_clock_that_follows_late_is_waited_for_also_after_a_stray() {
+    let world = World::new(Kernel::Clips);
+    let session = world.session();
+    let mut clock = world.clock(&session);
+    let start = Instant::now();
+    world.board.state().held_at = Some(612_000_000);
+    assert!(matches!(clock.pin(1_020_000_000, start).unwrap(), Pinned::Strayed { .. }));
+    world.board.state().held_at = None;
+    world.board.state().lag = 6;
+    assert_eq!(clock.pin(714_000_000, start + Duration::from_secs(1)).unwrap(), Pinned::Written);
+}
+
 /// 4.9 reads back what was written, also while the thermal core caps: there the clock itself says so.
 #[test]
 fn a_throttle_that_the_bounds_do_not_show_is_seen() {

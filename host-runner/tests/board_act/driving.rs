@@ -80,6 +80,26 @@ fn a_turn_has_two_clocks_and_is_billed_completely() {
     assert_eq!(world.request(), (306_000_000, 1_300_500_000));
 }
 
+/// A turn without a sample of power is not free: it counts at the power of the one before, and is told.
+#[test]
+fn a_turn_that_nobody_measured_is_told_and_not_free() {
+    let world = World::new(Kernel::Clips);
+    let (session, stop) = (world.session(), AtomicBool::new(false));
+    let mut board = board(&world, &session, &stop);
+    board.idle(0.1).unwrap();
+    assert_eq!((board.measure().energy.0 > 0, board.energy_is_known()), (true, true));
+    world.board.state().stuck = Some(Path::new("/sys/class/hwmon/hwmon4/curr1_input").into());
+    world.board.wait_until_stuck();
+    board.idle(0.1).unwrap();
+    let _ = board.measure();
+    board.idle(0.1).unwrap();
+    let bill = board.measure();
+    assert!(!board.energy_is_known());
+    // 16 W, as before: 16 µJ a microsecond.
+    assert!(bill.energy.0.abs_diff(bill.idle.micros() * 16) <= bill.idle.micros() / 1000 + 1, "{bill:?}");
+    world.board.release();
+}
+
 /// A temperature that hangs in its driver grows old, and the supervisor goes to the safest setting. The loop waits for
 /// nothing: while it goes round here, the read does not return.
 #[test]

@@ -185,3 +185,22 @@ fn a_warm_board_is_never_left_without_its_fan() {
         assert_eq!(world.duty(2), left, "{daemon} {temperature}");
     }
 }
+
+/// One governor after the other on one board: the vendor's daemon was stopped for the first, so the second must not leave the
+/// fan to it.
+#[test]
+fn a_fan_that_was_taken_is_looked_after_by_whoever_comes_next() {
+    let world = World::new(Kernel::Clips);
+    let session = world.session();
+    let mut first = world.fan(&session);
+    first.set_floor(100);
+    let cool = Some(MilliCelsius::from_degrees(30));
+    assert_eq!(first.regulate(cool, Instant::now()).unwrap(), Some(Driven::Taken(100)));
+    drop(first);
+    let mut second = world.fan(&session);
+    let hot = Some(MilliCelsius::from_degrees(98));
+    assert_eq!(second.regulate(hot, Instant::now()).unwrap(), Some(Driven::Ours(255)));
+    assert_eq!(world.duty(2), "255");
+    session.release();
+    assert_eq!(world.duty(2), "66\n");
+}

@@ -168,6 +168,24 @@ fn giving_back_twice_is_giving_back_once() {
     assert_eq!(give_back_kept(&tree, world.daemon.as_ref(), state).unwrap(), None);
 }
 
+/// The program ends while the handler of a signal, which gave the board back, still holds the session: its lock is gone all the
+/// same, and when the handler lets go at last, the lock of whoever came then stays.
+#[test]
+fn nothing_is_left_on_disk_while_somebody_still_holds_the_session() {
+    let world = World::new(Kernel::Clips);
+    let session = std::sync::Arc::new(world.session());
+    let handler = std::sync::Arc::clone(&session);
+    handler.release();
+    assert!(session.release().is_complete());
+    drop(session);
+    assert!(!world.state.path().exists());
+    let next = world.session();
+    drop(handler);
+    assert!(matches!(world.open(true).unwrap_err(), SessionError::Lock(LockError::Held { .. })));
+    drop(next);
+    assert!(!world.state.path().exists());
+}
+
 #[test]
 fn a_state_of_an_earlier_boot_is_forgotten() {
     let world = World::new(Kernel::Clips);

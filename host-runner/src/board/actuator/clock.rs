@@ -123,7 +123,7 @@ pub struct GpuClock {
     /// What read back last, as long as it is no news.
     held: Option<Range>,
     backoff: Backoff,
-    /// The clock did not follow: until the pause is over one look has to do.
+    /// The clock did not follow: until the pause is over nothing is written for it again.
     strays: Backoff,
     /// Between two tries or looks.
     pause: Duration,
@@ -245,12 +245,15 @@ impl GpuClock {
         }
     }
 
-    /// Waits until the clock itself has followed its bounds; when it does not, writes them once more and waits again.
+    /// Waits until the clock itself has followed its bounds; when it does not, writes them once more and waits again. While a
+    /// pause after a stray lasts, one look has to do at bounds that stand already, and nothing is written again; a clock that
+    /// has just been told to change gets its time all the same.
     fn follow(&mut self, wanted: Range, seen: Range, pinned: Pinned, now: Instant) -> Result<Pinned, ClockError> {
         if !self.gate.is_open() {
             return Ok(pinned);
         }
         let waits = self.strays.is_waiting(now);
+        let looks = if waits && pinned == Pinned::Already { 1 } else { LOOKS };
         let mut last = None;
         for again in [false, true] {
             if again {
@@ -259,14 +262,14 @@ impl GpuClock {
                 }
                 self.write(wanted, seen)?;
             }
-            for look in 1..=if waits { 1 } else { LOOKS } {
+            for look in 1..=looks {
                 // Without power, or without an answer, there is nothing to compare.
                 let Some(hz) = self.running_hz() else { return Ok(pinned) };
                 if near(hz, wanted.max_hz) {
                     return Ok(pinned);
                 }
                 last = Some(hz);
-                if look < LOOKS && !waits {
+                if look < looks {
                     std::thread::sleep(self.pause);
                 }
             }

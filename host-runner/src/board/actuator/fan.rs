@@ -115,17 +115,19 @@ impl FanControl {
             pwm: fan.pwm.path.clone(),
             control: fan.control.as_ref().map(|knob| control(&knob.path)),
         };
+        let taken = gate.fan_is_ours();
         Self {
             gate,
             services,
             drives: baseline.fans.iter().map(drive).collect(),
-            vendor_runs: baseline.fan_service,
+            vendor_runs: baseline.fan_service && !taken,
             curve,
             soft_limit,
             floor: 0,
             held_off: false,
             guarding: false,
-            ours: None,
+            // Taken by who drove it before in this session: whatever it runs at, the vendor does not look after it.
+            ours: taken.then_some(0),
             backoff: Backoff::default(),
         }
     }
@@ -219,6 +221,7 @@ impl FanControl {
             let _ = self.gate.pass(|_| self.services.start(FAN_SERVICE));
         }
         taken?;
+        self.gate.take_fan();
         self.ours = Some(duty);
         Ok(Driven::Taken(duty))
     }

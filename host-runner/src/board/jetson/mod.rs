@@ -79,6 +79,9 @@ pub struct Jetson<'a> {
     fan_off: bool,
     poorly_covered: u64,
     blind: bool,
+    /// Mean power of the last turn that was measured, mW.
+    known_mw: Option<f64>,
+    energy_is_known: bool,
 }
 
 /// The phases of the turn so far.
@@ -117,7 +120,25 @@ impl<'a> Jetson<'a> {
         let (latest, clock) = (parts.sampler.latest(), parts.sampler.clock());
         let turn = Turn { since: clock.now(), ..Turn::default() };
         let notify = Notify::of_systemd();
-        Self { parts, latest, clock, stop, notify, turn, fan_off: false, poorly_covered: 0, blind: false }
+        Self {
+            parts,
+            latest,
+            clock,
+            stop,
+            notify,
+            turn,
+            fan_off: false,
+            poorly_covered: 0,
+            blind: false,
+            known_mw: None,
+            energy_is_known: true,
+        }
+    }
+
+    /// What samples it, for whoever looks on.
+    #[must_use]
+    pub fn sampler(&self) -> Arc<Sampler> {
+        Arc::clone(&self.parts.sampler)
     }
 
     /// What went otherwise than wished so far.
@@ -209,6 +230,12 @@ const fn hz(setting: controller_core::units::KiloHertz) -> u64 {
     setting.0 as u64 * 1000
 }
 
+/// Energy of some time at a steady power in mW.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturating, never negative here")]
+fn at_power(power_mw: f64, micros: u64) -> MicroJoules {
+    MicroJoules((power_mw.max(0.0) * micros as f64 / 1000.0).round() as u64)
+}
+
 fn micros(span: Span) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
@@ -275,7 +302,11 @@ impl Board for Jetson<'_> {
         let active = self.parts.sampler.energy(prefill, end);
         self.blind = whole.covered_us == 0 && whole.window_us > micros(LAST_SAMPLE);
         self.poorly_covered += u64::from(whole.covered_share() < COVERAGE);
-        let energy = whole.of_window(0.0).unwrap_or_default();
+        let measured = whole.of_window(0.0);
+        self.energy_is_known = measured.is_ok();
+        self.known_mw = whole.mean_mw().or(self.known_mw);
+        // A turn that nobody has measured is not free: it counts at the power of the one before, and is marked.
+        let energy = measured.unwrap_or_else(|_| at_power(self.known_mw.unwrap_or_default(), whole.window_us));
         // A batch between two samples has the mean power of the turn.
         let share = |of: u64, among: u64| energy.0.saturating_mul(of).checked_div(among).unwrap_or(0);
         let of_turn = || MicroJoules(share(active.window_us, whole.window_us));
@@ -291,6 +322,10 @@ impl Board for Jetson<'_> {
             peak_temperature: self.parts.watch.take_peak(),
             ..Measurement::default()
         }
+    }
+
+    fn energy_is_known(&self) -> bool {
+        self.energy_is_known
     }
 
     fn die_c(&self) -> Option<f64> {

@@ -6,6 +6,7 @@ pub mod place;
 pub mod real;
 pub mod restore;
 mod watch;
+pub mod work;
 
 use super::{Format, Outcome};
 use crate::board::survey::Place;

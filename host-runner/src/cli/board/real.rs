@@ -1,7 +1,9 @@
 //! `--board jetson`: the board of this machine, or of a tree of files, instead of the simulated one.
 
+use super::super::interrupt;
 use super::super::output::note;
 use super::place::Place;
+use super::restore::DONE;
 use crate::board::actuator::Actuator;
 use crate::board::actuator::clock::{GpuClock, Range};
 use crate::board::actuator::fan::FanControl;
@@ -24,6 +26,7 @@ use crate::run::record::RealHeader;
 use anyhow::Context as _;
 use clap::Args;
 use controller_core::units::MilliCelsius;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -99,11 +102,14 @@ impl RealBoard {
             );
         }
         anyhow::ensure!(found.thermal.is_ok(), "the board says no temperature; `energyllm board doctor` says more");
+        // From here on a signal is a word, not the end: nobody dies with the board in his hands.
+        interrupt::watch()?;
         let (session, leftover) = Session::open(&tree, place.services(), &place.state(), &found, options.apply)?;
         if leftover.is_some() {
             note("an earlier run was killed, or `fan on` was in force: the board was given back first");
         }
         let session = Arc::new(session);
+        interrupt::give_back(&session);
         let guardian = options.apply.then(|| guard(place)).transpose()?;
         if let Some(mode) = &options.allow_nvpmodel {
             anyhow::ensure!(options.apply, "--allow-nvpmodel changes the board; it needs --apply");
@@ -118,11 +124,6 @@ impl RealBoard {
         }
         Notify::of_systemd().ready();
         Ok(Self { options: options.clone(), profile: profile.to_owned(), tree, found, gpu, allowed, session, guardian })
-    }
-
-    /// What has to be given back when a signal ends the run.
-    pub const fn session(&self) -> &Arc<Session> {
-        &self.session
     }
 
     /// Name for people and records.
@@ -214,12 +215,12 @@ impl Drop for RealBoard {
             note(&format!("not given back: {failure}"));
         }
         if let Some(mut guardian) = self.guardian.take() {
-            // Its input is closed: it looks, finds everything given back, and ends. If something is not, it tries again when
-            // we and our lock are gone.
-            drop(guardian.stdin.take());
+            let input = guardian.stdin.take();
             if restored.is_complete() {
+                let _ = input.map(|mut input| input.write_all(DONE));
                 let _ = guardian.wait();
             }
+            // Otherwise its input is closed without a word: it tries again when we and our lock are gone.
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::super::output::{Object, print};
 use super::super::{Format, Outcome};
 use super::place::Place;
+use crate::board::baseline::Baseline;
 use crate::board::lock::{Lock, LockError};
 use crate::board::restore::{Restored, give_back_kept};
 use clap::Args;
@@ -14,6 +15,9 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// And one that hangs in a driver holds it until that returns.
 const LONG_PATIENCE: Duration = Duration::from_mins(1);
+
+/// What a run says to the process that looks after it when there is nothing left to do.
+pub(super) const DONE: &[u8] = b"done";
 
 /// Give clocks and fan back as they were before a run that was killed, or before `fan on`.
 ///
@@ -27,24 +31,37 @@ Examples:
 pub struct Arguments {
     #[command(flatten)]
     place: Place,
-    /// Wait until standard input is closed, then give back: how a run has itself looked after.
+    /// Wait until standard input is closed, then give back, unless something was written there: how a run has itself looked
+    /// after.
     #[arg(long, hide = true)]
     when_closed: bool,
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     if arguments.when_closed {
-        // Whatever ends the wait ends it: the run is gone.
-        let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
+        let mut word = Vec::new();
+        // Whatever ends the wait ends it: the run is gone, or it has said that it has given the board back by itself.
+        let _ = std::io::stdin().lock().read_to_end(&mut word);
+        if word == DONE {
+            return Ok(Outcome::Passed);
+        }
     }
     let place = &arguments.place;
     let state = place.state();
-    if !state.join("baseline.json").exists() {
+    if !state.exists() {
         return report(None, arguments, format);
     }
-    let _lock = match Lock::wait(&state, if arguments.when_closed { LONG_PATIENCE } else { PATIENCE }) {
+    let kept = Baseline::is_kept(&state);
+    let patience = match (kept, arguments.when_closed) {
+        (false, _) => Duration::ZERO,
+        (true, true) => LONG_PATIENCE,
+        (true, false) => PATIENCE,
+    };
+    let _lock = match Lock::wait(&state, patience) {
         // Another run has started meanwhile: it has given back first what was kept.
         Err(LockError::Held { .. }) if arguments.when_closed => return Ok(Outcome::Passed),
+        // With nothing to give back the lock would only tidy up: the lock file of somebody who was killed.
+        Err(_) if !kept => return report(None, arguments, format),
         lock => lock?,
     };
     let restored = give_back_kept(&place.tree()?, place.services().as_ref(), &state)?;

@@ -8,7 +8,8 @@ use crate::dataset::table::Table as File;
 use crate::env::profile::BoardProfile;
 use crate::env::quality::Quality;
 use crate::eval::fan_off::files::{write_results, write_temperatures};
-use crate::eval::fan_off::{Ending, Plan, Player, Run, Setup, play};
+use crate::eval::fan_off::simulated::SimulatedRig;
+use crate::eval::fan_off::{Ending, Plan, Played, Player, Run, Setup, play};
 use crate::input_file;
 use crate::plot::{Kind, draw};
 use crate::report::manifest::Manifest;
@@ -23,10 +24,28 @@ use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 use std::time::Instant;
 
-pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+/// Air around the simulated board, °C.
+const USUAL_AIR_C: f64 = 25.0;
+
+/// The test that was asked for.
+pub(super) fn plan(options: &Arguments) -> anyhow::Result<Plan> {
     anyhow::ensure!((1..=100_000).contains(&options.requests), "--requests must lie between 1 and 100000");
     anyhow::ensure!((0.01..=600.0).contains(&options.sample_s), "--sample-s must lie between 0.01 and 600 seconds");
-    anyhow::ensure!((-20.0..=60.0).contains(&options.ambient), "--ambient must lie between -20 and 60 °C");
+    anyhow::ensure!((0.0..=3600.0).contains(&options.warm_up), "--warm-up must lie between 0 and 3600 seconds");
+    Ok(Plan {
+        requests: options.requests,
+        fan_off_at: options.fan_off_at,
+        warm_up_s: options.warm_up,
+        answer_tokens: options.answer_tokens,
+        sample_s: options.sample_s,
+        ..Plan::default()
+    })
+}
+
+pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+    let ambient_c = options.ambient.unwrap_or(USUAL_AIR_C);
+    anyhow::ensure!((-20.0..=60.0).contains(&ambient_c), "--ambient must lie between -20 and 60 °C");
+    let plan = plan(options)?;
     let profile = BoardProfile::read(&options.board)?;
     let quality = Quality::read(&options.depths)?;
     let full = profile.actions.depth.last().copied().unwrap_or(1);
@@ -41,62 +60,72 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         vec![]
     };
     let name = profile.plant.name.to_string();
-    let setup = Setup {
-        conditions: Conditions {
-            ambient_c: options.ambient,
-            start_c: options.ambient + 20.0,
-            seed: options.seed,
-            limit_c: f64::from(limits.temperature.0) / 1000.0,
-            vendor_fan: false,
-            ..Conditions::default()
-        },
-        profile: profile.plant,
-        actions: profile.actions,
-        limits,
-        reward,
-        policy: (policy.clone(), image),
-        plan: Plan {
-            requests: options.requests,
-            fan_off_at: options.fan_off_at,
-            sample_s: options.sample_s,
-            ..Plan::default()
-        },
+    let conditions = Conditions {
+        ambient_c,
+        start_c: ambient_c + 20.0,
+        seed: options.seed,
+        limit_c: f64::from(limits.temperature.0) / 1000.0,
+        vendor_fan: false,
+        ..Conditions::default()
     };
+    let plant = profile.plant;
+    let setup = Setup { actions: profile.actions, limits, reward, policy: (policy.clone(), image), plan };
     let mut inputs = vec![options.board.as_path(), options.depths.as_path()];
     inputs.extend(learned.then_some(policy.as_path()));
     let manifest = Manifest::of("eval fan-off", options.seed, &inputs)?.on_simulated(&name);
 
     interrupt::watch()?;
     let started = Instant::now();
-    let bar = ProgressBar::new(u64::from(options.requests) * players.len() as u64);
-    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} batches, {msg} (eta {eta})")?);
+    let bar = progress_bar(options, &players)?;
     let (mut runs, mut interrupted) = (Vec::new(), false);
     for player in &players {
         bar.set_message(player.to_string());
-        let run = play(&setup, player, || {
+        let mut rig = SimulatedRig::new(&plant, conditions, plan);
+        let Played { ending, batches } = play(&setup, player, &mut rig, || {
             bar.inc(1);
             !interrupt::is_wanted()
         })?;
-        interrupted = run.ending == Ending::Interrupted;
-        runs.push(run);
+        let (samples, whole) = rig.finish();
+        interrupted = ending == Ending::Interrupted;
+        runs.push(Run { player: player.clone(), ending, batches, samples, whole });
         if interrupted {
             note("stopped by the user; what was run so far is written");
             break;
         }
     }
     bar.finish_and_clear();
-    let files = write(options, &runs, &manifest)?;
+    let seconds = started.elapsed().as_secs_f64();
+    report(options, &runs, &manifest, None, seconds, format).map(|pass| Outcome::of(pass, interrupted))
+}
+
+/// Counts the batches of all players.
+pub(super) fn progress_bar(options: &Arguments, players: &[Player]) -> anyhow::Result<ProgressBar> {
+    let bar = ProgressBar::new(u64::from(options.requests) * players.len() as u64);
+    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} batches, {msg} (eta {eta})")?);
+    Ok(bar)
+}
+
+/// Writes the files and says what came of it; whether the first player is safe. `real` is the name of a real board.
+pub(super) fn report(
+    options: &Arguments,
+    runs: &[Run],
+    manifest: &Manifest,
+    real: Option<&str>,
+    seconds: f64,
+    format: Format,
+) -> anyhow::Result<bool> {
+    let files = write(options, runs, manifest)?;
     let first = runs.first().context("no governor was run")?;
     let pass = first.is_safe();
     match format {
-        Format::Json => object(options, &runs, pass, started.elapsed().as_secs_f64()).print()?,
-        Format::Text => print(&describe(options, &runs, pass, &files))?,
+        Format::Json => object(options, runs, pass, real.is_none(), seconds).print()?,
+        Format::Text => print(&describe(options, runs, pass, real.unwrap_or("simulated board"), &files))?,
     }
-    Ok(Outcome::of(pass, interrupted))
+    Ok(pass)
 }
 
 /// The governors under the supervisor, the one under test first, then the bare settings.
-fn players(options: &Arguments) -> Vec<Player> {
+pub(super) fn players(options: &Arguments) -> Vec<Player> {
     let given = |list: &[Choice], otherwise: &[Choice]| {
         if list.is_empty() { otherwise.to_vec() } else { list.to_vec() }
     };
@@ -112,8 +141,13 @@ fn players(options: &Arguments) -> Vec<Player> {
 }
 
 /// A governor as part of a file's name.
-fn file_name(player: &Player) -> String {
+pub(super) fn file_name(player: &Player) -> String {
     player.to_string().replace([':', ',', ' '], "-")
+}
+
+/// Where the temperatures of a player lie.
+pub(super) fn trace_path(options: &Arguments, player: &Player) -> PathBuf {
+    options.out.join(format!("FAN_OFF_TEMPERATURES_{}.csv", file_name(player)))
 }
 
 /// Writes both files of every run, their manifests, and both figures. A run that was stopped before its first batch leaves
@@ -122,7 +156,7 @@ fn write(options: &Arguments, runs: &[Run], manifest: &Manifest) -> anyhow::Resu
     let (mut results, mut traces) = (Vec::new(), Vec::new());
     for run in runs.iter().filter(|run| !run.batches.is_empty()) {
         let result = options.out.join(format!("FAN_OFF_RESULTS_{}.csv", file_name(&run.player)));
-        let trace = options.out.join(format!("FAN_OFF_TEMPERATURES_{}.csv", file_name(&run.player)));
+        let trace = trace_path(options, &run.player);
         write_results(run, &result)?;
         write_temperatures(run, &trace)?;
         for path in [&result, &trace] {
@@ -166,8 +200,8 @@ fn figures(run: &Run) -> Map<String, Value> {
     figures
 }
 
-fn object(options: &Arguments, runs: &[Run], pass: bool, seconds: f64) -> Object {
-    let mut object = Object::new("eval fan-off", Some(options.seed), true);
+fn object(options: &Arguments, runs: &[Run], pass: bool, simulated: bool, seconds: f64) -> Object {
+    let mut object = Object::new("eval fan-off", Some(options.seed), simulated);
     if let Some(first) = runs.first() {
         object.figures = figures(first);
     }
@@ -182,8 +216,8 @@ fn object(options: &Arguments, runs: &[Run], pass: bool, seconds: f64) -> Object
     object
 }
 
-fn describe(options: &Arguments, runs: &[Run], pass: bool, files: &[PathBuf]) -> String {
-    let titles = std::iter::once("simulated board".to_owned()).chain(runs.iter().map(|run| run.player.to_string()));
+fn describe(options: &Arguments, runs: &[Run], pass: bool, board: &str, files: &[PathBuf]) -> String {
+    let titles = std::iter::once(board.to_owned()).chain(runs.iter().map(|run| run.player.to_string()));
     let mut table = Table::new(titles);
     let summaries: Vec<_> = runs.iter().map(Run::summary).collect();
     let mut row = |name: &str, decimals: usize, value: &dyn Fn(&crate::eval::fan_off::Summary) -> Option<f64>| {
@@ -206,8 +240,9 @@ fn describe(options: &Arguments, runs: &[Run], pass: bool, files: &[PathBuf]) ->
     let verdict =
         if pass { "kept its limit and never throttled" } else { "passed its limit, throttled or did not finish" };
     format!(
-        "{table}\nfull batches of 100 new tokens, the fan stops before batch {}; bare: without a supervisor, as the \
+        "{table}\nfull batches of {} new tokens, the fan stops before batch {}; bare: without a supervisor, as the \
          published baseline\n{first} {verdict}\n{} files and two figures in {}",
+        options.answer_tokens,
         options.fan_off_at,
         files.len(),
         options.out.display()

@@ -2,9 +2,11 @@
 
 mod closed_loop;
 mod fan_off;
+mod fan_off_real;
 mod prototype;
 
-use super::board::place::{DEFAULT_PROFILE, profile_only};
+use super::board::place::{DEFAULT_PROFILE, board_or_profile, is_jetson, profile_only};
+use super::board::work::Work;
 use super::{Format, Outcome};
 use crate::eval::closed_loop::scenario::Scenario;
 use crate::run::choice::Choice;
@@ -21,6 +23,7 @@ Examples:
   energyllm eval --suite closed-loop --governor learned --governor fixed:4,2,32,12
   energyllm eval --suite fan-off
   energyllm eval --suite fan-off --governor learned --bare max --requests 350 --fan-off-at 50
+  sudo energyllm eval --suite fan-off --board jetson --apply --model model.gguf --threads 8
 
   energyllm eval --suite closed-loop --prototype grpo_model_FINAL.pth
   energyllm eval --suite prototype --log online_training.csv --prototype grpo_model_FINAL.pth")]
@@ -60,20 +63,26 @@ pub struct Arguments {
     /// Suite fan-off: time between two samples of the temperatures.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0)]
     sample_s: f64,
-    /// Suite fan-off: air around the board.
-    #[arg(long, value_name = "C", default_value_t = 25.0, allow_negative_numbers = true)]
-    ambient: f64,
+    /// Suite fan-off: wait before the first batch, with the fan full.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0)]
+    warm_up: f64,
+    /// Suite fan-off: new tokens of each sequence.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    answer_tokens: u32,
+    /// Suite fan-off: air around the simulated board. Default: 25.
+    #[arg(long, value_name = "C", allow_negative_numbers = true)]
+    ambient: Option<f64>,
     /// Suites closed-loop and fan-off: policy image for the governor `learned`.
     #[arg(long, value_name = "FILE", default_value = "models/policies/service.elp")]
     policy: PathBuf,
-    /// Suites closed-loop and fan-off: quality of the answers per depth.
+    /// Suites closed-loop and fan-off: quality of the answers per depth. A real board takes that beside its model.
     #[arg(long, value_name = "FILE", default_value = "models/tiny-llama/depths.json")]
     depths: PathBuf,
-    /// Threads; they do not change the result.
+    /// Threads; they do not change the result. On a real board those of llama.cpp, which spin: never more than free cores.
     #[arg(long, default_value_t = 2)]
     threads: usize,
-    /// Board profile.
-    #[arg(long, value_name = "FILE|sim", default_value = DEFAULT_PROFILE, value_parser = profile_only)]
+    /// Board: a profile to simulate (`sim` is the shipped one); for suite fan-off also `jetson`, the real one.
+    #[arg(long, value_name = "FILE|sim|jetson", default_value = DEFAULT_PROFILE, value_parser = board_or_profile)]
     board: PathBuf,
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
@@ -81,6 +90,8 @@ pub struct Arguments {
     /// Folder for figures and files.
     #[arg(long, value_name = "DIR", default_value = "out/eval")]
     out: PathBuf,
+    #[command(flatten)]
+    real: Work,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -94,7 +105,17 @@ enum Suite {
 }
 
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+    let real = is_jetson(&arguments.board);
+    if real && arguments.suite != Suite::FanOff {
+        // Governors are compared on equal boards, again and again.
+        profile_only("jetson").map_err(anyhow::Error::msg)?;
+    }
+    anyhow::ensure!(
+        real || !arguments.real.changes_a_board(),
+        "--apply and --allow-nvpmodel are for a real board, and this one is simulated; add --board jetson"
+    );
     match arguments.suite {
+        Suite::FanOff if real => fan_off_real::run(arguments, format),
         Suite::ClosedLoop => closed_loop::run(arguments, format),
         Suite::Prototype => prototype::run(arguments, format),
         Suite::FanOff => fan_off::run(arguments, format),

@@ -1,13 +1,13 @@
 //! One job: read and check everything, then run each governor over the same requests.
 
 use super::super::board::real::RealBoard;
+use super::super::board::work::quality_of;
 use super::super::commissioned::with_fallback;
 use super::super::output::note;
 use super::present::{progress_bar, show_progress};
 use super::{Arguments, DEFAULT_PROMPTS, FanOff, SHIPPED_REQUESTS, STOP};
 use crate::atomic_file::AtomicFile;
 use crate::board::actuator::incidents::Incidents;
-use crate::board::session::Session;
 use crate::env::board::Board;
 use crate::env::profile::BoardProfile;
 use crate::env::quality::Quality;
@@ -40,7 +40,6 @@ use firmware_sim::plant::Conditions;
 use firmware_sim::plant::latency::decode_step_seconds;
 use sha2::{Digest, Sha256};
 use std::path::Path;
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Everything read and checked before the first batch.
@@ -119,11 +118,7 @@ impl<'a> Job<'a> {
             None => profile,
         };
         let full = profile.actions.depth.last().copied().unwrap_or(1);
-        let quality = if model.require_exits().is_ok() {
-            quality_beside(&options.model, full)?
-        } else {
-            Quality::only_full_depth(full)
-        };
+        let quality = quality_of(&model, &options.model, full)?;
         let min_depth = if options.any_depth { 1 } else { quality.floor(full, profile.service.quality_floor) };
         let temperature = match options.limit {
             None => profile.limits.temperature,
@@ -136,11 +131,6 @@ impl<'a> Job<'a> {
         };
         let limits = Limits { min_depth, temperature, ..profile.limits };
         Ok(Self { options, profile, quality, model, prompts, image, requests, fan_off_at, limits, real })
-    }
-
-    /// What a signal has to give back.
-    pub(super) fn session(&self) -> Weak<Session> {
-        self.real.as_ref().map(|real| Arc::downgrade(real.session())).unwrap_or_default()
     }
 
     fn reward(&self) -> RewardRule {
@@ -370,18 +360,6 @@ fn read_policy(path: &Path) -> Result<Vec<u8>, ChoiceError> {
 }
 
 /// The quality file beside the model; a model without one runs at full depth.
-fn quality_beside(model: &Path, full: u16) -> anyhow::Result<Quality> {
-    let path = model.with_file_name("depths.json");
-    if path.exists() {
-        return Ok(Quality::read(&path)?);
-    }
-    note(&format!(
-        "there is no {} that says how good this model is at fewer layers, so it runs at full depth",
-        path.display()
-    ));
-    Ok(Quality::only_full_depth(full))
-}
-
 fn sha256_of(path: &Path) -> anyhow::Result<String> {
     let bytes = input_file::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(hex(&bytes))

@@ -196,7 +196,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         );
     }
     let job = Job::prepare(options)?;
-    interrupt::watch_and_give_back(job.session())?;
+    interrupt::watch()?;
     let governors = options.governors();
     // Every governor is made before the first batch, so that a bad one costs no time.
     for governor in &governors {

@@ -3,6 +3,7 @@
 mod real;
 
 use super::board::place::{DEFAULT_PROFILE, board_or_profile, is_jetson};
+use super::board::work::Work;
 use super::interrupt;
 use super::output::{Object, note, print};
 use super::{Format, Outcome};
@@ -87,8 +88,11 @@ pub struct Arguments {
     /// The CSV; its manifest lies beside it.
     #[arg(long, value_name = "FILE", default_value = "out/sweep.csv")]
     out: PathBuf,
+    /// CPU threads of llama.cpp, on a real board. They spin: never more than free cores.
+    #[arg(long, default_value_t = 1)]
+    threads: u32,
     #[command(flatten)]
-    real: real::Arguments,
+    real: Work,
 }
 
 /// Air around the simulated board, °C.

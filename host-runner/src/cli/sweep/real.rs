@@ -1,8 +1,7 @@
 //! `energyllm sweep --board jetson`.
 
-use super::super::board::place::DEFAULT_PROFILE;
-use super::super::board::real::{Options, RealBoard};
-use super::super::interrupt::{self, STOP};
+use super::super::board::real::RealBoard;
+use super::super::interrupt::STOP;
 use super::super::output::{note, printable};
 use super::super::{Format, Outcome};
 use super::{Knobs, batches, plan, sweep};
@@ -10,32 +9,6 @@ use crate::atomic_file::AtomicFile;
 use crate::llm::{Model, ModelOptions};
 use crate::sweep::file::RealPlan;
 use crate::sweep::real::{EqualRequests, RealRig};
-use clap::Args;
-use std::path::PathBuf;
-use std::sync::Arc;
-
-/// Options of a sweep on a real board.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "With --board jetson")]
-pub struct Arguments {
-    /// Language model: a GGUF file of a Llama architecture. Depths count its layers.
-    #[arg(long, value_name = "FILE", default_value = "models/tiny-llama/tiny-llama-f16.gguf")]
-    model: PathBuf,
-    /// CPU threads of llama.cpp. They spin: never more than free cores.
-    #[arg(long, default_value_t = 1)]
-    threads: u32,
-    /// Limits, and which clocks and batches are swept when nothing else is said.
-    #[arg(long, value_name = "FILE", default_value = DEFAULT_PROFILE)]
-    profile: PathBuf,
-    #[command(flatten)]
-    board: Options,
-}
-
-impl Arguments {
-    pub const fn changes_a_board(&self) -> bool {
-        self.board.changes_a_board()
-    }
-}
 
 pub fn run(options: &super::Arguments, format: Format) -> anyhow::Result<Outcome> {
     let real = &options.real;
@@ -43,16 +16,11 @@ pub fn run(options: &super::Arguments, format: Format) -> anyhow::Result<Outcome
         options.ambient.is_none() && options.interference.is_none(),
         "--ambient and --interference are for a simulated board; leave them away"
     );
-    anyhow::ensure!(
-        real.board.applies(),
-        "a sweep sets clocks and fan for every setting, and without --apply nothing is written to a board; add --apply. \
-         `energyllm board doctor` says first what is in the way"
-    );
+    real.needs_apply("a sweep")?;
     // What cannot be written must not cost a board its clocks.
     AtomicFile::check(&options.out)?;
     let model = Model::load(&real.model, &ModelOptions::default())?;
     let board = RealBoard::open(&real.board, &real.profile)?;
-    interrupt::watch_and_give_back(Arc::downgrade(board.session()))?;
     let profile = board.profile()?;
     let clocks_khz = board.clocks_khz();
     let place = |khz: &u32| clocks_khz.iter().position(|clock| clock == khz);
@@ -69,7 +37,7 @@ pub fn run(options: &super::Arguments, format: Format) -> anyhow::Result<Outcome
         power_rails: header.power_rails,
         model: model.name().to_owned(),
         model_sha256: model.sha256()?,
-        threads: real.threads,
+        threads: options.threads,
     };
     let plan = plan(options, &knobs, &real.profile, &printable(&board.name()), Some(about))?;
     let allowed = header.allowed_hz.1 / 1000;
@@ -90,7 +58,7 @@ pub fn run(options: &super::Arguments, format: Format) -> anyhow::Result<Outcome
     }
     let most = plan.grid.batch.iter().copied().max().unwrap_or(1);
     let lengths = (options.prompt_tokens, options.answer_tokens);
-    let answers = EqualRequests::new(&model, lengths, most, real.threads, options.seed, &STOP)?;
+    let answers = EqualRequests::new(&model, lengths, most, options.threads, options.seed, &STOP)?;
     let jetson = board.board(profile.limits.temperature, &STOP)?;
     let mut rig = RealRig::new(jetson, answers, clocks_khz, profile.limits, options.gap, &STOP);
     let outcome = sweep(options, &plan, &mut rig, format);

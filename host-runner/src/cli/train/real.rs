@@ -20,7 +20,6 @@ use clap::Args;
 use controller_core::action::ActionSpace;
 use controller_core::supervisor::Supervisor;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Options of a training on a real board.
 #[derive(Debug, Args)]
@@ -73,7 +72,6 @@ pub fn run(
     // Lives as long as the program: the training holds it until the end.
     let model: &'static Model = Box::leak(Box::new(Model::load(&real.model, &ModelOptions::default())?));
     let board = RealBoard::open(&real.board, &options.profile)?;
-    interrupt::watch_and_give_back(Arc::downgrade(board.session()))?;
     let profile = board.profile()?;
     let policy = from.unwrap_or_else(|| online::random(&profile.actions, options.seed));
     let actions = policy.content.actions.clone();

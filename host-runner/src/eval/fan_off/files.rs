@@ -1,8 +1,8 @@
-//! Both CSV files in the published format: first the published columns, then ours. What a simulated board does not have
-//! (single rails, CPU clock and temperature) stays empty; nothing is written as 0 that was not measured.
+//! Both CSV files in the published format: first the published columns, then ours. What a board does not have (a simulated one:
+//! single rails, temperatures but one; every one: the CPU's clock) stays empty; nothing is written as 0 that was not measured.
 
 use super::Run;
-use super::rig::{Batch, Phase, Sample};
+use super::rig::{Batch, Phase, Sample, Sensors};
 use crate::report::csv_file::{CsvFileError, write};
 use std::path::Path;
 
@@ -54,7 +54,8 @@ const OUR_RESULTS: [&str; 10] = [
     "reason",
 ];
 
-const TEMPERATURES: [&str; 11] = [
+/// Columns of the temperatures: the published ones, then ours.
+pub const TEMPERATURE_COLUMNS: [&str; 15] = [
     "timestamp",
     "layers",
     "gpu_freq_mhz",
@@ -66,8 +67,11 @@ const TEMPERATURES: [&str; 11] = [
     "vdd_cpu_cv_mw",
     "vin_sys_5v0_mw",
     "vddq_vdd2_1v8ao_mw",
+    "governor",
+    "total_power_w",
+    "fan_pwm",
+    "fan_working",
 ];
-const OUR_TEMPERATURES: [&str; 4] = ["governor", "total_power_w", "fan_pwm", "fan_working"];
 
 /// Writes the batches. Timestamps are nanoseconds on the board's clock, `layers` is the number of the batch, as published.
 pub fn write_results(run: &Run, path: &Path) -> Result<(), CsvFileError> {
@@ -77,8 +81,9 @@ pub fn write_results(run: &Run, path: &Path) -> Result<(), CsvFileError> {
 
 /// Writes the trace. Timestamps are seconds on the board's clock, `layers` is empty, as published.
 pub fn write_temperatures(run: &Run, path: &Path) -> Result<(), CsvFileError> {
-    let rows = run.samples.iter().map(|sample| temperature(run, sample));
-    write(path, TEMPERATURES.iter().chain(&OUR_TEMPERATURES), rows)
+    let player = run.player.to_string();
+    let rows = run.samples.iter().map(|sample| temperature(&player, sample).to_vec());
+    write(path, TEMPERATURE_COLUMNS, rows)
 }
 
 /// A number to four decimals, as the published logs have them.
@@ -86,9 +91,18 @@ fn number(value: f64) -> String {
     format!("{value:.4}")
 }
 
+/// The same, or nothing where nobody has measured it.
+fn known(value: Option<f64>) -> String {
+    value.map_or_else(String::new, number)
+}
+
+/// Rails in W (GPU, CPU, memory, input and output, all), then zones.
 fn phase(phase: &Phase) -> [String; 8] {
-    let absent = String::new;
-    [absent(), absent(), absent(), absent(), number(phase.power_w), absent(), absent(), number(phase.temperature_c)]
+    let Sensors { cpu_c, gpu_c, tj_c, rails_mw: [gpu, cpu, io, memory] } = phase.sensors;
+    let watts = |milliwatts: Option<f64>| known(milliwatts.map(|value| value / 1000.0));
+    let power = [watts(gpu), watts(cpu), watts(memory), watts(io), known(phase.power_w)];
+    let [gpu_w, cpu_w, memory_w, io_w, total_w] = power;
+    [gpu_w, cpu_w, memory_w, io_w, total_w, known(cpu_c), known(gpu_c), known(tj_c)]
 }
 
 fn result(run: &Run, batch: &Batch) -> Vec<String> {
@@ -120,33 +134,38 @@ fn result(run: &Run, batch: &Batch) -> Vec<String> {
         batch.setting.depth.to_string(),
         batch.setting.fan_pwm.to_string(),
         batch.fan_working.to_string(),
-        number(batch.clock_mhz),
+        known(batch.clock_mhz),
         number(batch.throttled_s),
         number(batch.idle_s),
-        number(batch.energy_j),
-        format!("{:.6}", batch.energy_j / f64::from(batch.generated_tokens.max(1))),
+        known(batch.energy_j),
+        batch
+            .energy_j
+            .map_or_else(String::new, |energy_j| format!("{:.6}", energy_j / f64::from(batch.generated_tokens.max(1)))),
         batch.reason.clone(),
     ]);
     row
 }
 
-fn temperature(run: &Run, sample: &Sample) -> Vec<String> {
+/// A line of the trace.
+#[must_use]
+pub fn temperature(player: &str, sample: &Sample) -> [String; TEMPERATURE_COLUMNS.len()] {
     let absent = String::new;
-    vec![
+    let Sensors { cpu_c, gpu_c, tj_c, rails_mw: [gpu, cpu, io, memory] } = sample.sensors;
+    [
         number(sample.time_s),
         absent(),
-        number(sample.clock_mhz),
+        known(sample.clock_mhz),
         absent(),
-        absent(),
-        absent(),
-        number(sample.temperature_c),
-        absent(),
-        absent(),
-        absent(),
-        absent(),
-        run.player.to_string(),
-        number(sample.power_w),
-        sample.fan_pwm.to_string(),
+        known(gpu_c),
+        known(cpu_c),
+        known(tj_c),
+        known(gpu),
+        known(cpu),
+        known(io),
+        known(memory),
+        player.to_owned(),
+        known(sample.power_w),
+        sample.fan_pwm.map_or_else(absent, |pwm| pwm.to_string()),
         sample.fan_working.to_string(),
     ]
 }

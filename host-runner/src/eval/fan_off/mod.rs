@@ -7,11 +7,17 @@
 //!
 //! | module | role |
 //! |---|---|
-//! | [`rig`] | the board, batch by batch, and its trace |
+//! | [`rig`] | what the test needs of a board, and what a batch and a sample are |
+//! | [`simulated`] | the simulated board |
+//! | [`real`] | the real one, with llama.cpp |
+//! | [`trace`] | its temperatures, logged in a thread of their own |
 //! | [`files`] | both CSV files of the published format |
 
 pub mod files;
+pub mod real;
 pub mod rig;
+pub mod simulated;
+pub mod trace;
 
 use crate::measure::percentile::percentile;
 use crate::run::choice::{AnyGovernor, Choice, ChoiceError};
@@ -19,13 +25,13 @@ use controller_core::action::{Action, ActionSpace, Setting};
 use controller_core::control::{Controller, ControllerError, RewardRule};
 use controller_core::reward::service::Service;
 use controller_core::supervisor::Limits;
-use firmware_sim::plant::{Conditions, Profile};
-use rig::{Batch, Rig, Sample};
+use rig::{Batch, Condition, Rig, Sample, Whole};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
 /// How to test.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// Batches.
     pub requests: u32,
@@ -62,7 +68,8 @@ impl Default for Plan {
 }
 
 /// Who is tested.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum Player {
     /// Under the supervisor.
     Supervised(Choice),
@@ -79,8 +86,26 @@ impl fmt::Display for Player {
     }
 }
 
+impl From<Player> for String {
+    fn from(player: Player) -> Self {
+        player.to_string()
+    }
+}
+
+impl TryFrom<String> for Player {
+    type Error = ChoiceError;
+
+    fn try_from(name: String) -> Result<Self, ChoiceError> {
+        match name.strip_prefix("bare ") {
+            Some(choice) => choice.parse().map(Self::Bare),
+            None => name.parse().map(Self::Supervised),
+        }
+    }
+}
+
 /// How a test ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ending {
     /// All batches done.
     Complete,
@@ -88,6 +113,8 @@ pub enum Ending {
     BoardOff,
     /// The supervisor held it for too long.
     CannotCool,
+    /// A real board grew so hot that its fan came back: nothing further can be said about a board without one.
+    FanCameBack,
     /// The user stopped it.
     Interrupted,
 }
@@ -98,13 +125,14 @@ impl fmt::Display for Ending {
             Self::Complete => "complete",
             Self::BoardOff => "board_off",
             Self::CannotCool => "cannot_cool",
+            Self::FanCameBack => "fan_came_back",
             Self::Interrupted => "interrupted",
         })
     }
 }
 
 /// Everything that a test recorded.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// Who.
     pub player: Player,
@@ -115,7 +143,7 @@ pub struct Run {
     /// The trace.
     pub samples: Vec<Sample>,
     /// What the board says of the whole.
-    pub whole: firmware_sim::plant::Interval,
+    pub whole: Whole,
 }
 
 /// Why a test cannot begin.
@@ -132,31 +160,54 @@ pub enum FanOffError {
         "{0} decides by itself and cannot run bare; name a fixed setting: max, min, race-to-idle, capped:MHZ or fixed:P,D,B,L"
     )]
     NotFixed(Choice),
+    /// A real board failed.
+    #[error("the board failed: {0}")]
+    Board(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// What all players share.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// The physics.
-    pub profile: Profile,
     /// The knobs.
     pub actions: ActionSpace,
     /// The limits, with the floor of the depth.
     pub limits: Limits,
     /// The reward, for the controller's own bookkeeping.
     pub reward: Service,
-    /// Room, noise and seed.
-    pub conditions: Conditions,
     /// Policy image of `learned`: its file and its bytes.
     pub policy: (PathBuf, Vec<u8>),
     /// The test.
     pub plan: Plan,
 }
 
-/// Runs the test; `go_on` is asked before every batch.
-pub fn play(setup: &Setup, player: &Player, mut go_on: impl FnMut() -> bool) -> Result<Run, FanOffError> {
+impl Setup {
+    /// Whether a player can play on this board.
+    ///
+    /// # Errors
+    /// [`FanOffError`]: a governor or setting that the board does not have, or one that cannot run bare.
+    pub fn check(&self, player: &Player) -> Result<(), FanOffError> {
+        Who::new(self, player).map(|_| ())
+    }
+}
+
+/// What came of the batches; trace and sums are the rig's.
+#[derive(Debug)]
+pub struct Played {
+    /// How it ended.
+    pub ending: Ending,
+    /// Batch by batch.
+    pub batches: Vec<Batch>,
+}
+
+/// Runs the test on a rig that is warmed up; `go_on` is asked before every batch.
+pub fn play<R: Rig>(
+    setup: &Setup,
+    player: &Player,
+    rig: &mut R,
+    mut go_on: impl FnMut() -> bool,
+) -> Result<Played, FanOffError> {
+    let failed = |error: R::Error| FanOffError::Board(Box::new(error));
     let mut who = Who::new(setup, player)?;
-    let mut rig = Rig::new(setup);
     let mut batches = Vec::new();
     let mut held_s = 0.0;
     let mut ending = Ending::Complete;
@@ -166,29 +217,38 @@ pub fn play(setup: &Setup, player: &Player, mut go_on: impl FnMut() -> bool) -> 
             break;
         }
         if batches.len() >= setup.plan.fan_off_at as usize {
-            rig.stop_fan();
+            rig.stop_fan().map_err(failed)?;
         }
-        match who.choose(&mut rig, &setup.actions) {
+        match who.choose(rig, &setup.actions) {
             Some((action, setting, reason)) => {
                 held_s = 0.0;
                 let number = u32::try_from(batches.len()).unwrap_or(u32::MAX);
-                let batch = rig.run(number, action, &setting, reason);
-                who.settle(&rig);
+                let batch = rig.run(number, action, &setting, reason).map_err(failed)?;
+                who.settle(rig);
                 batches.extend(batch);
             }
-            None => held_s += rig.hold(),
+            None => {
+                held_s += rig.hold().map_err(failed)?;
+                who.settle(rig);
+            }
         }
-        if rig.is_off() {
-            ending = Ending::BoardOff;
-            break;
+        match rig.condition() {
+            Condition::Works => {}
+            Condition::Off => {
+                ending = Ending::BoardOff;
+                break;
+            }
+            Condition::FanIsBack => {
+                ending = Ending::FanCameBack;
+                break;
+            }
         }
         if held_s >= setup.plan.longest_hold_s {
             ending = Ending::CannotCool;
             break;
         }
     }
-    let (samples, whole) = rig.finish();
-    Ok(Run { player: player.clone(), ending, batches, samples, whole })
+    Ok(Played { ending, batches })
 }
 
 /// A player at work.
@@ -220,7 +280,7 @@ impl<'a> Who<'a> {
     }
 
     /// What runs next; `None` holds the board.
-    fn choose(&mut self, rig: &mut Rig, actions: &ActionSpace) -> Option<(Action, Setting, String)> {
+    fn choose<R: Rig>(&mut self, rig: &mut R, actions: &ActionSpace) -> Option<(Action, Setting, String)> {
         match self {
             Self::Bare(action, setting) => Some((*action, *setting, String::new())),
             Self::Supervised(controller) => {
@@ -229,7 +289,6 @@ impl<'a> Who<'a> {
                 let setting = actions.setting(decision.applied)?;
                 rig.set_fan(setting.fan_pwm);
                 if decision.hold {
-                    controller.settle(Rig::measurement_of_hold());
                     return None;
                 }
                 Some((decision.applied, setting, format!("{:?}", decision.reason)))
@@ -237,7 +296,7 @@ impl<'a> Who<'a> {
         }
     }
 
-    fn settle(&mut self, rig: &Rig) {
+    fn settle<R: Rig>(&mut self, rig: &R) {
         if let Self::Supervised(controller) = self {
             controller.settle(rig.measurement());
         }
@@ -251,7 +310,7 @@ pub struct Summary {
     pub batches: usize,
     /// Length of the run, s.
     pub duration_s: f64,
-    /// Highest true temperature, °C.
+    /// Highest temperature, the true one where the board is simulated, °C.
     pub max_temperature_c: f64,
     /// Time above the limit, s.
     pub above_limit_s: f64,
@@ -272,6 +331,8 @@ impl Run {
     #[must_use]
     pub fn summary(&self) -> Summary {
         let tokens = |batches: &[Batch]| batches.iter().map(|batch| f64::from(batch.generated_tokens)).sum::<f64>();
+        let billed = self.batches.iter().filter(|batch| batch.energy_j.is_some());
+        let billed_tokens: f64 = billed.map(|batch| f64::from(batch.generated_tokens)).sum();
         let rate = |batches: &[Batch], from_s: f64| {
             let last = batches.last()?;
             (last.end_s > from_s).then(|| tokens(batches) / (last.end_s - from_s))
@@ -281,7 +342,6 @@ impl Run {
         latencies.sort_by(f64::total_cmp);
         let fan_off_s = self.batches.iter().find(|batch| !batch.fan_working).map(|batch| batch.start_s);
         let throttled = self.batches.iter().find(|batch| batch.throttled_s > 0.0).map(|batch| batch.start_s);
-        let energy_j = self.whole.energy_j + self.whole.fan_energy_j;
         Summary {
             batches: self.batches.len(),
             duration_s: self.whole.duration_s,
@@ -289,7 +349,7 @@ impl Run {
             above_limit_s: self.whole.above_limit_s,
             throttled_s: self.whole.throttled_s,
             throttles_after_s: throttled.zip(fan_off_s).map(|(throttled, off)| throttled - off),
-            energy_per_token_j: Some(energy_j / tokens(&self.batches)).filter(|value| value.is_finite()),
+            energy_per_token_j: Some(self.whole.energy_j / billed_tokens).filter(|value| value.is_finite()),
             tokens_per_s: [
                 self.batches.first().and_then(|first| rate(&self.batches, first.start_s)),
                 tail.first().and_then(|first| rate(tail, first.start_s)),
@@ -307,18 +367,28 @@ impl Run {
 
 #[cfg(test)]
 mod tests {
+    use super::simulated::SimulatedRig;
     use super::*;
     use crate::env::profile::BoardProfile;
+    use firmware_sim::plant::Conditions;
     use std::path::Path;
+
+    fn run(setup: &Setup, player: Choice, bare: bool, go_on: bool) -> Run {
+        let profile = BoardProfile::read(Path::new("../models/boards/agx-orin-hf.toml")).unwrap();
+        let conditions = Conditions { seed: 3, ..Conditions::default() };
+        let mut rig = SimulatedRig::new(&profile.plant, conditions, setup.plan);
+        let player = if bare { Player::Bare(player) } else { Player::Supervised(player) };
+        let Played { ending, batches } = play(setup, &player, &mut rig, || go_on).unwrap();
+        let (samples, whole) = rig.finish();
+        Run { player, ending, batches, samples, whole }
+    }
 
     fn setup(plan: Plan) -> Setup {
         let profile = BoardProfile::read(Path::new("../models/boards/agx-orin-hf.toml")).unwrap();
         Setup {
-            profile: profile.plant,
             actions: profile.actions,
             limits: profile.limits,
             reward: profile.service,
-            conditions: Conditions { seed: 3, ..Conditions::default() },
             policy: (PathBuf::new(), vec![]),
             plan,
         }
@@ -327,26 +397,29 @@ mod tests {
     #[test]
     fn a_bare_board_throttles_without_its_fan_and_a_supervised_one_does_not() {
         let setup = setup(Plan { requests: 320, fan_off_at: 20, ..Plan::default() });
-        let bare = play(&setup, &Player::Bare(Choice::Max), || true).unwrap();
+        let bare = run(&setup, Choice::Max, true, true);
         let summary = bare.summary();
         assert!(summary.throttled_s > 10.0 && summary.max_temperature_c > 98.5, "{summary:?}");
         // One node of 2.9 K/W and 1,200 s, as published logs show it, at 38 W from 55 °C: 99 °C after 920 s.
         assert!((700.0..1300.0).contains(&summary.throttles_after_s.unwrap()), "{summary:?}");
-        let supervised = play(&setup, &Player::Supervised(Choice::Max), || true).unwrap();
+        let supervised = run(&setup, Choice::Max, false, true);
         assert!(supervised.is_safe(), "{:?}", supervised.summary());
     }
 
     #[test]
     fn time_and_trace_add_up() {
         let setup = setup(Plan { requests: 6, fan_off_at: 3, ..Plan::default() });
-        let run = play(&setup, &Player::Bare(Choice::Max), || true).unwrap();
+        let run = run(&setup, Choice::Max, true, true);
         let busy: f64 = run.batches.iter().map(|batch| batch.idle_s + batch.latency_s()).sum();
         assert!((busy + setup.plan.warm_up_s - run.whole.duration_s).abs() < 1e-6);
         let times: Vec<f64> = run.samples.iter().map(|sample| sample.time_s).collect();
         assert!(times.windows(2).all(|pair| (0.9..1.6).contains(&(pair[1] - pair[0]))), "{times:?}");
         assert_eq!(run.batches.iter().filter(|batch| batch.fan_working).count(), 3);
-        let stopped = play(&setup, &Player::Bare(Choice::Max), || false).unwrap();
+        let stopped = self::run(&setup, Choice::Max, true, false);
         assert_eq!((stopped.ending, stopped.batches.len()), (Ending::Interrupted, 0));
-        assert!(matches!(play(&setup, &Player::Bare(Choice::TwoRule), || true), Err(FanOffError::NotFixed(_))));
+        assert!(matches!(Who::new(&setup, &Player::Bare(Choice::TwoRule)), Err(FanOffError::NotFixed(_))));
+        // As it is kept for another day.
+        let text = serde_json::to_string(&run).unwrap();
+        assert_eq!(serde_json::from_str::<Run>(&text).unwrap(), run);
     }
 }

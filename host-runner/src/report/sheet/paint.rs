@@ -177,15 +177,18 @@ impl Plot<'_> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a handful")]
         let every = ((widest.min(WIDEST_LABEL) + 6.0) / room).ceil().max(1.0) as usize;
         let short_names = named && every <= 2 && ticks.len() <= 8;
+        // Names that do not fit beside each other take turns on two lines, where the axis has no name that is in their way.
+        let two_lines = named && every == 2 && !short_names && self.panel.x.label.is_empty();
         for (number, (tick, label)) in ticks.iter().enumerate() {
             let x = left + share(*tick, self.x_span) * (right - left);
             if !heat && !named {
                 inks.push(Ink::Path { points: vec![(x, top), (x, bottom)], colour: MESH, width: 1 });
             }
-            if short_names || number.is_multiple_of(every) {
+            if short_names || two_lines || number.is_multiple_of(every) {
                 let room = if short_names { room - 4.0 } else { room * every as f64 - 4.0 };
                 let label = fitting(label, SMALL, room.max(widest.min(room)));
-                inks.push(text((x, bottom + 11.0), &label, SMALL, INK, Align::Middle));
+                let below = if two_lines && !number.is_multiple_of(2) { 24.0 } else { 11.0 };
+                inks.push(text((x, bottom + below), &label, SMALL, INK, Align::Middle));
             }
         }
         let frame = vec![(left, top), (left, bottom), (right, bottom)];

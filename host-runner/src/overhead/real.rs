@@ -56,6 +56,7 @@ where
     }
 
     /// What went otherwise than wished.
+    #[must_use]
     pub fn incidents(&self) -> String {
         self.board.incidents().to_string()
     }

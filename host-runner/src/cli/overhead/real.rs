@@ -7,6 +7,7 @@ use super::super::output::{note, printable};
 use super::super::{Format, Outcome};
 use super::{Arguments, progress_bar, report};
 use crate::atomic_file::AtomicFile;
+use crate::env::profile::BoardProfile;
 use crate::input_file;
 use crate::llm::{Model, ModelOptions};
 use crate::overhead::ledger::Ledger;
@@ -90,13 +91,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let AnyGovernor::Learned(_) = Choice::Learned.build(&profile.actions, &options.policy, &image)? else {
         anyhow::bail!("{} is no policy", options.policy.display());
     };
-    let actions = ActionSpace {
-        prefill_khz: profile.actions.prefill_khz.clone(),
-        decode_khz: profile.actions.decode_khz.clone(),
-        batch: (1..=32).collect(),
-        depth: [full].into_iter().collect(),
-        fan_pwm: [0].into_iter().collect(),
-    };
+    let actions = searched(&profile, full);
     // A plant with other clocks says nothing about this board.
     let simulated = profile.plant.gpu_clock_khz[..] == actions.decode_khz[..];
     if !simulated {
@@ -179,6 +174,17 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         note("the same command goes on from here");
     }
     report(options, accounts, &manifest, Some(&name), started.elapsed().as_secs_f64(), format)
+}
+
+/// What is searched: every pair of clocks and every batch, at full depth, with the fan as the vendor has it.
+fn searched(profile: &BoardProfile, full: u16) -> ActionSpace {
+    ActionSpace {
+        prefill_khz: profile.actions.prefill_khz.clone(),
+        decode_khz: profile.actions.decode_khz.clone(),
+        batch: (1..=32).collect(),
+        depth: [full].into_iter().collect(),
+        fan_pwm: [0].into_iter().collect(),
+    }
 }
 
 impl Kept {

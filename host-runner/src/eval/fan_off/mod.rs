@@ -219,19 +219,14 @@ pub fn play<R: Rig>(
         if batches.len() >= setup.plan.fan_off_at as usize {
             rig.stop_fan().map_err(failed)?;
         }
-        match who.choose(rig, &setup.actions) {
-            Some((action, setting, reason)) => {
-                held_s = 0.0;
-                let number = u32::try_from(batches.len()).unwrap_or(u32::MAX);
-                let batch = rig.run(number, action, &setting, reason).map_err(failed)?;
-                who.settle(rig);
-                batches.extend(batch);
-            }
-            None => {
-                held_s += rig.hold().map_err(failed)?;
-                who.settle(rig);
-            }
+        if let Some((action, setting, reason)) = who.choose(rig, &setup.actions) {
+            held_s = 0.0;
+            let number = u32::try_from(batches.len()).unwrap_or(u32::MAX);
+            batches.extend(rig.run(number, action, &setting, reason).map_err(failed)?);
+        } else {
+            held_s += rig.hold().map_err(failed)?;
         }
+        who.settle(rig);
         match rig.condition() {
             Condition::Works => {}
             Condition::Off => {

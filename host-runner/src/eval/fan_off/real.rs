@@ -83,6 +83,7 @@ where
     }
 
     /// How warm it was when the batches began, °C.
+    #[must_use]
     pub const fn start_c(&self) -> Option<f64> {
         self.start_c
     }

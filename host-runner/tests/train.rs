@@ -194,7 +194,8 @@ fn training_files_say_what_was_done() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("online.ckpt");
     let path = out.to_str().unwrap();
-    let result = done(&["train", "online", "--episodes", "12", "--reward", "step", "--json", "--out", path]);
+    let result =
+        done(&["train", "online", "--episodes", "12", "--group", "6", "--reward", "step", "--json", "--out", path]);
     let object: Value = serde_json::from_slice(&result.stdout).unwrap();
     assert_eq!(object["command"], "train online");
     assert_eq!((&object["figures"]["episodes"], &object["figures"]["policy_updates"]), (&12.into(), &3.into()));

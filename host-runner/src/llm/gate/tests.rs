@@ -92,11 +92,12 @@ fn what_waits_is_not_exact() {
     assert!(finished.len() > 2 && finished.iter().all(|apart| *apart < TOLERANCE), "{finished:?}");
     assert!(waiting.len() > 8 && waiting.iter().all(|apart| *apart > 100.0 * TOLERANCE), "{waiting:?}");
     assert!(counts.chosen[0] > 0 && counts.chosen[2] > 0);
-    // Propagated, nothing ever waits, and that is close to exact at no time behind the first token that left.
+    // Propagated, nothing waits but the last token, which nobody reads, and that is close to exact at no time behind the first
+    // token that left.
     let propagated = Gate { deeper: Deeper::Propagated, ..gate };
     let ([finished, waiting], counts) =
         run(&mut engine(&model, Rows::Together), &mut plain(&model), &propagated, &requests(1, 0)).unwrap();
-    assert!(waiting.is_empty() && finished.iter().all(|apart| *apart > 10.0 * TOLERANCE), "{finished:?}");
+    assert!(waiting.len() <= 1 && finished.iter().all(|apart| *apart > 10.0 * TOLERANCE), "{finished:?}");
     assert!(counts.propagated > 0);
 }
 

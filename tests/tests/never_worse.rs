@@ -96,7 +96,7 @@ fn random_policies_end_up_no_worse_than_the_static_setting() {
     let scenario = long(DEFAULT);
     let fixed = run(&best_static(), &[], &scenario, false).late_reward();
     let mut replaced = 0;
-    for seed in 0..6 {
+    for seed in 0..12 {
         let mut rng = Pcg32::new(seed);
         let bytes = image(|| i16::try_from(rng.below(8001)).unwrap() - 4000, &|_| 0);
         let alone = run(&Choice::Learned, &bytes, &scenario, false);

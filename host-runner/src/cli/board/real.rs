@@ -60,9 +60,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// Something was asked for that only a real board can do.
-    pub const fn changes_a_board(&self) -> bool {
-        self.apply || self.allow_nvpmodel.is_some()
+    /// Refuses what only a real board can do.
+    pub fn check_simulated(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            !self.apply && self.allow_nvpmodel.is_none(),
+            "--apply and --allow-nvpmodel are for a real board, and this one is simulated; add --board jetson"
+        );
+        Ok(())
     }
 
     /// Clocks and fan may be set.

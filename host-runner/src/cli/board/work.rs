@@ -23,9 +23,9 @@ pub struct Work {
 }
 
 impl Work {
-    /// Something was asked for that only a real board can do.
-    pub const fn changes_a_board(&self) -> bool {
-        self.board.changes_a_board()
+    /// Refuses what only a real board can do.
+    pub fn check_simulated(&self) -> anyhow::Result<()> {
+        self.board.check_simulated()
     }
 
     /// Refuses to go on without the right to write.

@@ -110,10 +110,9 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         // Governors are compared on equal boards, again and again.
         profile_only("jetson").map_err(anyhow::Error::msg)?;
     }
-    anyhow::ensure!(
-        real || !arguments.real.changes_a_board(),
-        "--apply and --allow-nvpmodel are for a real board, and this one is simulated; add --board jetson"
-    );
+    if !real {
+        arguments.real.check_simulated()?;
+    }
     match arguments.suite {
         Suite::FanOff if real => fan_off_real::run(arguments, format),
         Suite::ClosedLoop => closed_loop::run(arguments, format),

@@ -91,10 +91,7 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     if is_jetson(&options.board) {
         return real::run(options, format);
     }
-    anyhow::ensure!(
-        !options.real.changes_a_board(),
-        "--apply and --allow-nvpmodel are for a real board, and this one is simulated; add --board jetson"
-    );
+    options.real.check_simulated()?;
     let profile = BoardProfile::read(&options.board)?;
     let quality = Quality::read(&options.depths)?;
     let full = profile.actions.depth.last().copied().unwrap_or(1);

@@ -184,10 +184,8 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     if options.controller != Place::InProcess && options.governor != Choice::Learned {
         anyhow::bail!("the firmware decides by a policy; leave --governor at learned, or --controller at inproc");
     }
-    if !options.is_real() && options.real.changes_a_board() {
-        anyhow::bail!(
-            "--apply and --allow-nvpmodel are for a real board, and this one is simulated; add --board jetson"
-        );
+    if !options.is_real() {
+        options.real.check_simulated()?;
     }
     if options.is_real() && (options.ambient.is_some() || options.start.is_some()) {
         anyhow::bail!(

@@ -258,10 +258,8 @@ fn check(options: &Arguments) -> anyhow::Result<()> {
         Board::Replay | Board::Jetson if options.ambient.is_some() || options.start.is_some() => {
             anyhow::bail!("--ambient and --start are for the simulated board; leave them away")
         }
-        Board::Sim | Board::Replay if options.real.changes_a_board() => {
-            anyhow::bail!("--apply and --allow-nvpmodel are for a real board; add --board jetson")
-        }
-        _ => Ok(()),
+        Board::Sim | Board::Replay => options.real.check_simulated(),
+        Board::Jetson => Ok(()),
     }
 }
 

@@ -45,8 +45,9 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    pub const fn changes_a_board(&self) -> bool {
-        self.board.changes_a_board()
+    /// Refuses what only a real board can do.
+    pub fn check_simulated(&self) -> anyhow::Result<()> {
+        self.board.check_simulated()
     }
 }
 

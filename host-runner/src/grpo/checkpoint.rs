@@ -1,8 +1,8 @@
 //! What training saves: the network with everything that freezing and resuming need.
 //!
 //! The file is in the safetensors format, which numerical tools read. Tensors, all f64: `policy.N.weight` (outputs x inputs)
-//! and `policy.N.bias` of each layer, the optimizer's moments as `adam.first.N.*` and `adam.second.N.*`, and of a training
-//! with a fixed reference policy `reference.N.*`. Everything else is JSON in the one metadata entry `energyllm`:
+//! and `policy.N.bias` of each layer, the optimizer's moments as `adam.first.N.*` and `adam.second.N.*`, of a training
+//! with a fixed reference policy `reference.N.*`, and of one that averages its last rounds `mean.N.*`. Everything else is JSON in the one metadata entry `energyllm`:
 //! `version`, `content`, and `sha256` over content and tensors.
 
 use super::heads::is_joint;
@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Version of the file's content.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The metadata entry. There is one alone: the order of several would not be the same in every file.
 const ENTRY: &str = "energyllm";
@@ -52,6 +52,8 @@ pub struct Checkpoint {
     pub optimizer: Adam,
     /// The policy that a training must stay close to, where it is not the one of the round before.
     pub reference: Option<Network>,
+    /// Of a training in its last rounds: the mean of their parameters so far.
+    pub mean: Option<Network>,
 }
 
 /// What stands beside the tensors.
@@ -134,7 +136,7 @@ impl Checkpoint {
     /// A policy that was not trained here: no moments, no state.
     #[must_use]
     pub fn untrained(content: Content, network: Network) -> Self {
-        Self { content, optimizer: Adam::new(&network), network, reference: None }
+        Self { content, optimizer: Adam::new(&network), network, reference: None, mean: None }
     }
 
     /// The policy has one distribution over all actions, not one per knob.
@@ -170,10 +172,14 @@ impl Checkpoint {
         let network = |prefix: &str| network(&tensors, prefix).map_err(&refused);
         let policy = network("policy")?;
         let (first, second) = (network("adam.first")?, network("adam.second")?);
-        let has_reference = named.iter().any(|(name, _)| name.starts_with("reference."));
-        let reference = if has_reference { Some(network("reference")?) } else { None };
+        let optional = |prefix: &str| {
+            let is_there =
+                named.iter().any(|(name, _)| name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.')));
+            is_there.then(|| network(prefix)).transpose()
+        };
+        let (reference, mean) = (optional("reference")?, optional("mean")?);
         let optimizer = Adam { first, second, steps: content.optimizer_steps };
-        let checkpoint = Self { content, network: policy, optimizer, reference };
+        let checkpoint = Self { content, network: policy, optimizer, reference, mean };
         checkpoint.check().map_err(|reason| refused(reason.into()))?;
         Ok(checkpoint)
     }
@@ -193,8 +199,9 @@ impl Checkpoint {
         is_joint(inputs, actions).ok_or("its logits do not fit its action space")?;
         let shape = |network: &Network| network.layers.iter().map(|l| (l.inputs, l.biases.len())).collect::<Vec<_>>();
         let like = |other: &Network| shape(other) == shape(&self.network);
-        if !like(&self.optimizer.first) || !like(&self.optimizer.second) || !self.reference.iter().all(like) {
-            return Err("its moments or its reference have other shapes than its policy");
+        let moments = [&self.optimizer.first, &self.optimizer.second];
+        if !moments.into_iter().chain(&self.reference).chain(&self.mean).all(like) {
+            return Err("its moments, its reference or its mean have other shapes than its policy");
         }
         if activation_peaks.as_ref().is_some_and(|peaks| peaks.len() + 1 != self.network.layers.len()) {
             return Err("its activation peaks do not fit its layers");
@@ -212,6 +219,7 @@ impl Checkpoint {
             ("adam.first", Some(&self.optimizer.first)),
             ("adam.second", Some(&self.optimizer.second)),
             ("reference", self.reference.as_ref()),
+            ("mean", self.mean.as_ref()),
         ];
         let networks = networks.into_iter().filter_map(|(prefix, network)| Some((prefix, network?)));
         let mut tensors: Vec<Tensor> = networks.flat_map(|(prefix, network)| tensors(prefix, network)).collect();
@@ -294,6 +302,7 @@ mod tests {
         before.content.optimizer_steps = 17;
         before.content.activation_peaks = Some(vec![0.1 + 0.2, 1e-300]);
         before.reference = Some(before.network.clone());
+        before.mean = Some(before.optimizer.first.clone());
         before.write(&path).unwrap();
         assert_eq!(Checkpoint::read(&path).unwrap(), before);
         // Equal checkpoints are equal files.

@@ -44,6 +44,8 @@ const LOT: [Knob; TICKETS as usize] = [
 pub struct Group {
     /// The normalized observation.
     pub observation: Vec<i16>,
+    /// What the policy would do.
+    pub base: Action,
     /// Different actions.
     pub actions: Vec<Action>,
     /// The knob in which they differ, where it is one.
@@ -65,21 +67,21 @@ impl Group {
     /// When a joint policy is asked for the values of a knob.
     #[must_use]
     pub fn choose(observation: Vec<i16>, heads: &Heads, grouping: Grouping, rng: &mut Pcg32) -> Self {
-        let (actions, knob, weights) = match grouping {
+        let (base, actions, knob, weights) = match grouping {
             Grouping::Drawn(size) => {
                 let actions = heads.sample_group(size, rng);
                 let weights = vec![1.0 / actions.len() as f64; actions.len()];
-                (actions, None, weights)
+                (actions[0], actions, None, weights)
             }
             Grouping::Knob => {
                 let base = if rng.below(EXPLORE_ONE_IN) == 0 { heads.sample(rng) } else { heads.greedy() };
                 let knob = LOT[rng.below(TICKETS) as usize];
                 let (actions, weights) = heads.knob_group(base, knob, LIKELY);
-                (actions, Some(knob), weights)
+                (base, actions, Some(knob), weights)
             }
         };
         let log_probabilities = actions.iter().map(|action| heads.log_probability(*action)).collect();
-        Self { observation, actions, knob, weights, log_probabilities, rewards: Vec::new(), violations: 0 }
+        Self { observation, base, actions, knob, weights, log_probabilities, rewards: Vec::new(), violations: 0 }
     }
 
     /// Advantages of its members, in units of its spread or of the noise floor, whichever is wider.

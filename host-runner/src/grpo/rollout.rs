@@ -62,17 +62,8 @@ impl Context {
     /// When the world's limits are unusable; the profile has been checked before.
     #[must_use]
     pub fn random(world: &World, rng: &mut Pcg32) -> Self {
-        Self::within(world, Surroundings::random(rng), rng)
-    }
-
-    /// The start of a context.
-    ///
-    /// # Panics
-    /// When the world's limits are unusable; the profile has been checked before.
-    #[must_use]
-    pub fn within(world: &World, surroundings: Surroundings, rng: &mut Pcg32) -> Self {
         let Surroundings { conditions, fan_fails_at_s, load, prompt_tokens, answer_tokens, patience, ends_s } =
-            surroundings;
+            Surroundings::random(rng);
         let board = SimulatedBoard::new(&world.profile.plant, conditions);
         let queue = Queue::with_load(&load, usize::MAX, u64::from(rng.next_u32()));
         let answers = DrawnLengths::new(prompt_tokens, answer_tokens, u64::from(rng.next_u32()));

@@ -109,6 +109,7 @@ pub struct Trainer {
     iteration: u32,
     updates: u32,
     evaluations: u64,
+    mean: Option<Network>,
 }
 
 /// Everything of a training that is not in its tensors.
@@ -121,6 +122,9 @@ pub struct PretrainState {
     iteration: u32,
     lanes: Vec<Past>,
 }
+
+/// One round in so many, the last ones, is part of the mean that a training comes to.
+const AVERAGED_ONE_IN: u32 = 4;
 
 /// Of the groups that vary a knob, the share whose advantages are in units of a common spread.
 const COMMON: f64 = 0.9;
@@ -141,6 +145,10 @@ fn usual_spreads(groups: &[Group]) -> impl Fn(Option<Knob>) -> f64 {
     let common = move |spreads: &Vec<f64>| spreads[(spreads.len() as f64 * COMMON) as usize];
     move |knob| spreads.get(&knob).map_or(0.0, common)
 }
+
+/// One group in so many goes on with any of its members, so that a policy finds back; the others go on as the policy
+/// would, so that it learns in the states that it leads to, with the past that it will remember there.
+const STRAY_ONE_IN: u32 = 4;
 
 /// Where a context comes from and what was done in it. Contexts are made of seeds, and the trials of a group happen on
 /// clones, so this is all that it takes to stand in the same context again, bit for bit.
@@ -180,15 +188,16 @@ impl Lane {
         Self { context, past }
     }
 
-    /// Tries a group, then moves on with one of its members for a few turns.
+    /// Tries a group, then moves on for a few turns: as the policy would, or now and then with one of the members.
     fn advance(&mut self, world: &World, policy: &Policy<'_>, grouping: Grouping) -> Group {
         if self.context.is_over() {
             *self = Self::new(world, self.past.rng.clone());
         }
         let Self { context, past } = self;
         let (telemetry, group) = context.try_group(world, policy, grouping, &mut past.rng);
-        let pick = past.rng.below(u32::try_from(group.actions.len()).expect("groups are small")) as usize;
-        let action = group.actions[pick];
+        let pick =
+            past.rng.below(STRAY_ONE_IN * u32::try_from(group.actions.len()).expect("groups are small")) as usize;
+        let action = group.actions.get(pick).copied().unwrap_or(group.base);
         context.act(world, &telemetry, action);
         let more = past.rng.below(8);
         for _ in 0..more {
@@ -223,20 +232,30 @@ impl Trainer {
     fn start(world: World, plan: Plan, network: Network, mut rng: Pcg32) -> Self {
         let mut lane = |_| Lane::new(&world, Pcg32::new(u64::from(rng.next_u32()) << 32 | u64::from(rng.next_u32())));
         let lanes = (0..plan.contexts).map(&mut lane).collect();
-        Self { world, plan, learner: Learner::new(network), lanes, rng, iteration: 0, updates: 0, evaluations: 0 }
+        Self {
+            world,
+            plan,
+            learner: Learner::new(network),
+            lanes,
+            rng,
+            iteration: 0,
+            updates: 0,
+            evaluations: 0,
+            mean: None,
+        }
     }
 
     /// Goes on where a checkpoint was written; `None` when it is no checkpoint of such a training.
     #[must_use]
     pub fn resume(checkpoint: Checkpoint) -> Option<Self> {
-        let Checkpoint { content, network, optimizer, .. } = checkpoint;
+        let Checkpoint { content, network, optimizer, mean, .. } = checkpoint;
         let Some(Training::Pretrain(state)) = content.training else { return None };
         let PretrainState { world, plan, rng, iteration, lanes } = *state;
         let quantizer = content.activation_peaks.map(FakeQuantizer::with_peaks);
         let lanes = lanes.into_iter().map(|past| Lane::relived(&world, past)).collect();
         let learner = Learner { network, optimizer, quantizer };
         let (updates, evaluations) = (content.updates, content.evaluations);
-        Some(Self { world, plan, learner, lanes, rng, iteration, updates, evaluations })
+        Some(Self { world, plan, learner, lanes, rng, iteration, updates, evaluations, mean })
     }
 
     /// How the training goes.
@@ -276,6 +295,7 @@ impl Trainer {
         let losses = self.learner.update(actions, &groups, &references, &members, &passes, &mut self.rng)?;
         self.updates += losses.updates;
         self.iteration += 1;
+        self.average();
         let count = groups.len() as f64;
         let after = self.heads(&groups)?;
         let rewards: Vec<f64> = groups.iter().flat_map(|group| group.rewards.iter().copied()).collect();
@@ -291,6 +311,28 @@ impl Trainer {
             losses,
             evaluations: self.evaluations,
         })
+    }
+
+    /// What a training comes to is the mean of the parameters over its last rounds: single rounds lie around what they
+    /// circle (B. T. Polyak, A. B. Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992).
+    fn average(&mut self) {
+        let Plan { iterations, quantized, .. } = self.plan;
+        let rounds = iterations / AVERAGED_ONE_IN;
+        // Rounds that decide as no image does have no part in a policy that is trained as it will be frozen.
+        let rounds = if quantized > 0 { rounds.min(quantized) } else { rounds };
+        let done = (self.iteration + rounds).saturating_sub(iterations);
+        if done > 0 {
+            let network = &mut self.learner.network;
+            let mean = self.mean.get_or_insert_with(|| network.clone());
+            for (mean, now) in mean.parameters_mut().zip(network.parameters()) {
+                *mean += (now - *mean) / f64::from(done);
+            }
+        }
+        if self.is_done()
+            && let Some(mean) = self.mean.take()
+        {
+            self.learner.network = mean;
+        }
     }
 
     /// The policy at the observation of every group.
@@ -370,6 +412,7 @@ impl Trainer {
             network,
             optimizer,
             reference: None,
+            mean: self.mean.clone(),
         }
     }
 }

@@ -296,7 +296,7 @@ impl OnlineTrainer {
 
     /// Goes on where a checkpoint was written.
     pub fn resume(checkpoint: Checkpoint) -> Result<Self, OnlineError> {
-        let Checkpoint { mut content, network, optimizer, reference } = checkpoint;
+        let Checkpoint { mut content, network, optimizer, reference, .. } = checkpoint;
         let (Some(Training::Online(state)), Some(reference)) = (content.training.take(), reference) else {
             return Err(OnlineError::OtherTraining);
         };
@@ -543,6 +543,7 @@ impl OnlineTrainer {
             network,
             optimizer,
             reference: Some(self.reference.clone()),
+            mean: None,
         }
     }
 }

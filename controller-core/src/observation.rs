@@ -18,7 +18,7 @@ pub const MAX_FEATURES: usize = 16;
 pub const ONE: i16 = 8191;
 
 /// Version of the meaning of the features; images made for another one are refused.
-pub const FEATURES_VERSION: u16 = 1;
+pub const FEATURES_VERSION: u16 = 2;
 
 /// What the controller can look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

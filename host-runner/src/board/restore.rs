@@ -9,7 +9,7 @@ use super::actuator::clock::near;
 use super::attribute::{integer, text};
 use super::baseline::{Baseline, BaselineError, FanDrive, GpuRange, Knob};
 use super::discover::Found;
-use super::discover::thermal::Kind;
+use super::discover::thermal::{Kind, Thermal};
 use super::gate::is_passing;
 use super::moved;
 use super::power_mode::GpuLimits;
@@ -176,16 +176,21 @@ fn control(fan: &FanDrive) -> Option<u64> {
     fan.control.as_ref().and_then(Knob::number)
 }
 
-/// The hottest zone of the board; `None` when none can be read.
+/// The hottest zone of the board; `None` when none can be read, and when one hangs in its driver (of a [`PatientTree`]): it may
+/// be the hottest.
 #[must_use]
 pub fn hottest(tree: &dyn FileTree) -> Option<MilliCelsius> {
-    let zones = Found::discover(tree).thermal.ok()?.zones;
-    let temperatures = zones.iter().filter(|zone| zone.kind == Kind::Board).filter_map(|zone| {
-        let value = i32::try_from(integer(tree, &zone.temperature).ok()?).ok()?;
-        // -256 °C is a sensor without power.
-        (value > -40_000).then_some(MilliCelsius(value))
-    });
-    temperatures.max()
+    let zones = Thermal::discover(tree).ok()?.zones;
+    let mut hottest = None;
+    for zone in zones.iter().filter(|zone| zone.kind == Kind::Board) {
+        match integer(tree, &zone.temperature) {
+            Err(TreeError::Hangs) => return None,
+            // -256 °C is a sensor without power.
+            Ok(value) if value > -40_000 => hottest = hottest.max(i32::try_from(value).ok()),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    hottest.map(MilliCelsius)
 }
 
 /// Writes one file; a chip may have another number than it had (`hwmon4` for `hwmon2`).

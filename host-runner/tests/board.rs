@@ -92,6 +92,10 @@ fn cases_that_are_none_are_refused() {
     refused(&["verify", "sysfs", text(folder.path())], &["a.json", "not a captured tree"]);
     std::fs::write(folder.path().join("a.log"), "x").unwrap();
     refused(&["verify", "tegrastats", text(folder.path())], &["a.expected.json", "lines"]);
+    // Expected values of nothing would pass unseen.
+    std::fs::write(folder.path().join("a.expected.json"), r#"{"lines": [{}]}"#).unwrap();
+    std::fs::write(folder.path().join("lost.expected.json"), r#"{"lines": [{}]}"#).unwrap();
+    refused(&["verify", "tegrastats", text(folder.path())], &["lost.expected.json", "lost.log"]);
 }
 
 #[test]

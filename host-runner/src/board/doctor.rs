@@ -8,7 +8,7 @@ use super::lock::{Lock, LockError};
 use super::power_mode;
 use super::services::{FAN_SERVICE, Services};
 use super::snapshot::is_throttled;
-use super::tree::FileTree;
+use super::tree::{FileTree, TreeError};
 use serde::Serialize;
 use std::path::Path;
 
@@ -180,8 +180,20 @@ impl Report {
     fn sensors(&mut self, tree: &dyn FileTree, found: &Found) {
         match &found.thermal {
             Ok(thermal) => {
-                let reads = |path: &Path| integer(tree, path).is_ok_and(|temperature| temperature > -40_000);
-                let zones = thermal.zones.iter().filter(|zone| reads(&zone.temperature)).count();
+                let reads = |path: &Path| match integer(tree, path) {
+                    Err(TreeError::Hangs) => None,
+                    temperature => Some(temperature.is_ok_and(|temperature| temperature > -40_000)),
+                };
+                let zones = thermal.zones.iter().map(|zone| (zone, reads(&zone.temperature)));
+                let (hanging, answering): (Vec<_>, Vec<_>) = zones.partition(|(_, reads)| reads.is_none());
+                for (zone, _) in hanging {
+                    self.fault(
+                        "temperature",
+                        format!("{}: the driver of {} does not answer", zone.temperature.display(), zone.name),
+                        "sudo dmesg | tail   (it names the device that hangs); restart the board",
+                    );
+                }
+                let zones = answering.iter().filter(|(_, reads)| *reads == Some(true)).count();
                 let limit = thermal
                     .soft_limit()
                     .map_or("no trip point".into(), |limit| format!("soft limit {} °C", f64::from(limit.0) / 1000.0));

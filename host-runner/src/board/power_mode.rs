@@ -11,13 +11,7 @@ const CONFIGURATION: &str = "/etc/nvpmodel.conf";
 #[must_use]
 pub fn number_of(tree: &dyn FileTree, name: &str) -> Option<u32> {
     let text = text(tree, Path::new(CONFIGURATION)).ok()?;
-    let value = |line: &str, key: &str| {
-        let word = line.split_whitespace().find_map(|word| word.strip_prefix(key))?;
-        Some(word.trim_end_matches('>').to_owned())
-    };
-    let models = text.lines().map(str::trim).filter(|line| line.starts_with('<') && line.contains("POWER_MODEL"));
-    let mut named = models.filter(|line| value(line, "NAME=").as_deref() == Some(name));
-    named.find_map(|line| value(line, "ID=")?.parse().ok())
+    modes(&text).find_map(|(id, called)| (called == name).then_some(id))
 }
 
 /// Number and name of the mode that lets the GPU run fastest; of several, one that is called MAXN. Numbers differ: 0 is MAXN on
@@ -25,17 +19,22 @@ pub fn number_of(tree: &dyn FileTree, name: &str) -> Option<u32> {
 #[must_use]
 pub fn fastest(tree: &dyn FileTree) -> Option<(u32, String)> {
     let text = text(tree, Path::new(CONFIGURATION)).ok()?;
-    let value = |line: &str, key: &str| {
-        let word = line.split_whitespace().find_map(|word| word.strip_prefix(key))?;
-        Some(word.trim_end_matches('>').to_owned())
-    };
-    let models = text.lines().map(str::trim).filter(|line| line.starts_with('<') && line.contains("POWER_MODEL"));
-    let modes = models.filter_map(|line| Some((value(line, "ID=")?.parse::<u32>().ok()?, value(line, "NAME=")?)));
-    let speed = |(id, name): &(u32, String)| {
+    let speed = |(id, name): &(u32, &str)| {
         let max_hz = GpuLimits::parse(&text, *id).max_hz.unwrap_or(u64::MAX);
         (max_hz, name.starts_with("MAXN"))
     };
-    modes.max_by_key(speed)
+    modes(&text).max_by_key(speed).map(|(id, name)| (id, name.to_owned()))
+}
+
+/// Number and name of every mode: `< POWER_MODEL ID=2 NAME=MAXN_SUPER >`.
+fn modes(configuration: &str) -> impl Iterator<Item = (u32, &str)> {
+    fn value<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+        let word = line.split_whitespace().find_map(|word| word.strip_prefix(key))?;
+        Some(word.trim_end_matches('>'))
+    }
+    let lines = configuration.lines().map(str::trim);
+    let named = lines.filter(|line| line.starts_with('<') && line.contains("POWER_MODEL"));
+    named.filter_map(|line| Some((value(line, "ID=")?.parse().ok()?, value(line, "NAME=")?)))
 }
 
 /// GPU bounds of a power mode, hertz. `None` where the mode sets none (`0`, `-1`).

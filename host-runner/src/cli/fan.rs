@@ -4,7 +4,7 @@ use super::board::place::Place;
 use super::interrupt;
 use super::output::{Object, note, print};
 use super::{Format, Outcome};
-use crate::board::actuator::fan::{Driven, FanControl};
+use crate::board::actuator::fan::{Driven, FanControl, FanError};
 use crate::board::attribute::integer;
 use crate::board::discover::Found;
 use crate::board::fan_curve::FanCurve;
@@ -124,6 +124,9 @@ fn off(options: &Off, format: Format) -> anyhow::Result<Outcome> {
             0,
         );
     }
+    // A signal gives the fan back at once, whatever this thread waits for.
+    let session = Arc::new(session);
+    interrupt::give_back(&session);
     fan.hold_off(until);
     note(&format!("the fan stands still until {until_c} °C or Ctrl-C"));
     let end = options.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -132,11 +135,13 @@ fn off(options: &Off, format: Format) -> anyhow::Result<Outcome> {
     let why = loop {
         let now = Instant::now();
         let temperature = hottest(&sensors);
-        match fan.regulate(temperature, now)? {
-            _ if temperature.is_none() => break "no temperature can be read",
-            _ if fan.is_guarding() => break "the board is warm",
-            Some(Driven::Ours(_) | Driven::Taken(_)) => {}
-            _ => break "somebody else drives the fan",
+        match fan.regulate(temperature, now) {
+            Err(FanError::Closed) => break "the time is over",
+            Err(error) => return Err(error.into()),
+            Ok(_) if temperature.is_none() => break "no temperature can be read",
+            Ok(_) if fan.is_guarding() => break "the board is warm",
+            Ok(Some(Driven::Ours(_) | Driven::Taken(_))) => {}
+            Ok(_) => break "somebody else drives the fan",
         }
         let woken = now + PERIOD;
         while Instant::now() < woken && !interrupt::is_wanted() {

@@ -185,7 +185,7 @@ impl<'a> Jetson<'a> {
             return Err(JetsonError::Blind);
         }
         self.notify.alive();
-        let limited_hz = self.parts.relief.limit(clock_hz);
+        let limited_hz = self.parts.relief.limit(clock_hz, self.clock.now());
         self.turn.unset |= limited_hz < clock_hz;
         let wish = Wish { clock_hz: Some(limited_hz), fan_floor, fan_off: self.fan_off };
         let outcome = self.parts.actuator.set(wish, PATIENCE);

@@ -12,6 +12,9 @@ use controller_core::time::{Duration, Instant};
 /// The firmware publishes its counters this often; a step sooner would answer the same event twice.
 const STEP: Duration = Duration::from_secs(2);
 
+/// What was counted while a clock ran is known so long after it: published, sampled, looked at.
+const RECENT: Duration = Duration::from_secs(4);
+
 /// One clock is given back after so long without a word.
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -25,8 +28,10 @@ pub struct Relief {
     clocks_hz: Vec<u64>,
     /// Place of the highest clock that may be set.
     ceiling: usize,
-    /// Place of the clock that was set last.
-    last: usize,
+    /// Place of the clock that runs.
+    running: usize,
+    /// Place of a higher one that ran before, and until when: that of a prefill, or of the batch before a hold.
+    ran: (usize, Instant),
     /// When the ceiling was moved last, or a strain was heard at its floor.
     moved: Option<Instant>,
     /// Counters as they were read last, in the order of their channels; the first reading of each is no event.
@@ -39,15 +44,33 @@ impl Relief {
     #[must_use]
     pub const fn new(clocks_hz: Vec<u64>) -> Self {
         let top = clocks_hz.len().saturating_sub(1);
-        Self { clocks_hz, ceiling: top, last: top, moved: None, counts: heapless::Vec::new(), steps: 0 }
+        Self {
+            clocks_hz,
+            ceiling: top,
+            running: 0,
+            ran: (0, Instant::ZERO),
+            moved: None,
+            counts: heapless::Vec::new(),
+            steps: 0,
+        }
     }
 
-    /// The clock that may be set where this one is asked for.
-    pub fn limit(&mut self, wanted_hz: u64) -> u64 {
+    /// The clock that may be set where this one is asked for, and will be.
+    pub fn limit(&mut self, wanted_hz: u64, now: Instant) -> u64 {
         let allowed = self.clocks_hz.get(self.ceiling).copied().unwrap_or(wanted_hz);
         let limited = wanted_hz.min(allowed);
-        self.last = self.clocks_hz.partition_point(|hz| *hz <= limited).saturating_sub(1);
+        let place = self.clocks_hz.partition_point(|hz| *hz <= limited).saturating_sub(1);
+        if self.running > place && self.running >= self.recent(now) {
+            self.ran = (self.running, now);
+        }
+        self.running = place;
         limited
+    }
+
+    /// Place of the highest clock that the present news may be of.
+    fn recent(&self, now: Instant) -> usize {
+        let (ran, until) = self.ran;
+        if now.since(until) <= RECENT { ran.max(self.running) } else { self.running }
     }
 
     /// How often a clock was taken away.
@@ -62,7 +85,7 @@ impl Relief {
         let since = self.moved.map(|moved| now.since(moved));
         if strained && since.is_none_or(|since| since >= STEP) {
             self.moved = Some(now);
-            let lower = self.last.min(self.ceiling).saturating_sub(1);
+            let lower = self.recent(now).min(self.ceiling).saturating_sub(1);
             let moves = lower < self.ceiling;
             self.ceiling = lower;
             self.steps += u64::from(moves);
@@ -122,44 +145,66 @@ mod tests {
     }
 
     fn see(relief: &mut Relief, second: u64, values: [Option<i64>; 5]) -> bool {
-        let now = Instant::from_micros(second * 1_000_000);
         let reading = |value: Option<i64>| {
             value.map_or(Reading::Absent(Absence::ReadFailed), |value| Reading::at(value, Instant::ZERO))
         };
         let sample = Sample { readings: values.map(reading).to_vec() };
-        relief.see(&sample, &channels(), now)
+        relief.see(&sample, &channels(), at(second))
     }
 
     fn calm(oc1: i64, oc2: i64, oc3: i64) -> [Option<i64>; 5] {
         [Some(0), Some(oc1), Some(oc2), Some(oc3), Some(1)]
     }
 
+    fn at(second: u64) -> Instant {
+        Instant::from_micros(second * 1_000_000)
+    }
+
     #[test]
     fn a_counter_that_rises_takes_a_clock_and_quiet_gives_it_back() {
         let mut relief = Relief::new(CLOCKS.to_vec());
         assert!(!see(&mut relief, 0, calm(7, 15, 1000)), "what was counted before we came is no event");
-        assert_eq!(relief.limit(1000), 612);
+        assert_eq!(relief.limit(1000, at(0)), 612);
         assert!(!see(&mut relief, 1, calm(7, 15, 9000)), "OC3 and a hot surface");
         assert!(see(&mut relief, 2, calm(7, 16, 9000)));
-        assert_eq!((relief.limit(1000), relief.limit(408)), (510, 408));
-        // From the clock that ran, which was lower than what was allowed.
-        assert!(see(&mut relief, 4, calm(8, 16, 9000)));
-        assert_eq!(relief.limit(1000), 306);
-        assert!(!see(&mut relief, 33, calm(8, 16, 9000)));
-        assert!(!see(&mut relief, 34, calm(8, 16, 9000)));
-        assert_eq!(relief.limit(1000), 408, "one after half a minute");
-        assert!(!see(&mut relief, 64, calm(8, 16, 9000)));
-        assert_eq!((relief.limit(1000), relief.steps()), (510, 2));
+        assert_eq!(relief.limit(1000, at(2)), 510);
+        assert!(!see(&mut relief, 3, calm(8, 16, 9000)), "one every two seconds");
+        assert!(!see(&mut relief, 32, calm(8, 16, 9000)) && relief.limit(1000, at(32)) == 612, "after half a minute");
+        assert_eq!(relief.steps(), 1);
+    }
+
+    /// What is heard after a change of the clock was counted before it.
+    #[test]
+    fn news_is_of_the_highest_clock_that_ran_a_moment_ago() {
+        // Seconds after the last change, and what may be set then.
+        for (after, expected) in [(2, 408), (20, 306)] {
+            let mut relief = Relief::new(CLOCKS.to_vec());
+            assert!(!see(&mut relief, 0, calm(0, 0, 0)));
+            // Prefill, decode, and a hold, ten seconds each.
+            for (second, hz) in [(0, 612), (10, 510), (20, 408)] {
+                assert_eq!(relief.limit(hz, at(second)), hz);
+            }
+            assert!(see(&mut relief, 20 + after, calm(1, 0, 0)));
+            assert_eq!(relief.limit(u64::MAX, at(20 + after)), expected);
+        }
+        let mut relief = Relief::new(CLOCKS.to_vec());
+        assert!(!see(&mut relief, 0, calm(0, 0, 0)));
+        for (second, hz) in [(0, 612), (1, 306), (2, 408), (3, 306)] {
+            relief.limit(hz, at(second));
+        }
+        assert!(see(&mut relief, 4, calm(1, 0, 0)));
+        assert_eq!(relief.limit(u64::MAX, at(4)), 510, "the first of them ran three seconds ago");
     }
 
     #[test]
     fn an_alert_takes_a_clock_every_two_seconds_and_never_the_last_one() {
         let mut relief = Relief::new(CLOCKS.to_vec());
+        assert_eq!(relief.limit(u64::MAX, at(0)), 612);
         let alert = [Some(1), None, None, None, None];
         let mut ran = Vec::new();
         for second in 0..10 {
             see(&mut relief, second, alert);
-            ran.push(relief.limit(u64::MAX));
+            ran.push(relief.limit(u64::MAX, at(second)));
         }
         assert_eq!(ran, [510, 510, 408, 408, 306, 306, 306, 306, 306, 306]);
         assert_eq!(relief.steps(), 3);
@@ -168,10 +213,11 @@ mod tests {
     #[test]
     fn a_counter_that_is_lost_or_starts_anew_is_no_event() {
         let mut relief = Relief::new(CLOCKS.to_vec());
+        relief.limit(612, at(0));
         assert!(!see(&mut relief, 0, calm(7, 3, 0)));
         assert!(!see(&mut relief, 1, [None; 5]));
         assert!(!see(&mut relief, 2, calm(0, 3, 0)));
         assert!(see(&mut relief, 3, calm(1, 3, 0)));
-        assert_eq!(Relief::new(Vec::new()).limit(5), 5);
+        assert_eq!(Relief::new(Vec::new()).limit(5, at(0)), 5);
     }
 }

@@ -81,8 +81,13 @@ pub fn give_back(tree: &Arc<dyn FileTree>, services: &dyn Services, baseline: &B
     let tree = &PatientTree::new(Arc::clone(tree), PATIENCE);
     let mut restored = Restored::default();
     // First, because it sets clocks of its own.
-    if let Some(Err(error)) = baseline.power_mode.map(|mode| services.set_power_mode(mode)) {
-        restored.failed.push(error.to_string());
+    if let Some(mode) = baseline.power_mode
+        && let Err(error) = services.set_power_mode(mode)
+    {
+        // Where it could never be changed there is nothing to give back, and a state that is kept would refuse every run.
+        let stands = Found::discover(tree).mode.is_ok_and(|now| now.id == mode);
+        let list = if stands { &mut restored.notes } else { &mut restored.failed };
+        list.push(if stands { format!("{error}; but the power mode is what it was") } else { error.to_string() });
     }
     if let Some(gpu) = &baseline.gpu {
         match another_mode(tree, baseline, gpu) {

@@ -55,10 +55,10 @@ fn synthetic_trees_are_read_whole() {
     let object = json(&["verify", "sysfs", text(&synthetic())], 0);
     assert_eq!(
         (&object["figures"]["cases"], &object["figures"]["unknown_quantities"]),
-        (&6.into(), &0.into()),
+        (&11.into(), &0.into()),
         "{object}"
     );
-    assert!(object["figures"]["values"].as_u64().unwrap() > 140);
+    assert!(object["figures"]["values"].as_u64().unwrap() > 280);
 }
 
 #[test]
@@ -92,6 +92,10 @@ fn cases_that_are_none_are_refused() {
     refused(&["verify", "sysfs", text(folder.path())], &["a.json", "not a captured tree"]);
     std::fs::write(folder.path().join("a.log"), "x").unwrap();
     refused(&["verify", "tegrastats", text(folder.path())], &["a.expected.json", "lines"]);
+    // Expected values of nothing would pass unseen.
+    std::fs::write(folder.path().join("a.expected.json"), r#"{"lines": [{}]}"#).unwrap();
+    std::fs::write(folder.path().join("lost.expected.json"), r#"{"lines": [{}]}"#).unwrap();
+    refused(&["verify", "tegrastats", text(folder.path())], &["lost.expected.json", "lost.log"]);
 }
 
 #[test]

@@ -5,7 +5,8 @@ mod synthetic;
 
 use serde_json::Value;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 fn board() -> TempDir {
@@ -73,6 +74,58 @@ fn the_fan_is_taken_shown_and_given_back() {
     assert_eq!(synthetic::contents(board.path(), &board.path().join("run")), before);
     assert!(fan(&["off", "--apply", "--for", "0"]).status.success());
     assert_eq!(synthetic::contents(board.path(), &board.path().join("run")), before);
+}
+
+/// A sensor that hangs in its driver while the fan stands still: nobody knows how hot it is, so the fan goes back.
+#[test]
+fn a_fan_that_stands_still_does_not_wait_for_a_sensor_that_hangs() {
+    let board = board();
+    let zone = board.path().join(synthetic::TJ.trim_start_matches('/'));
+    let before = synthetic::contents(board.path(), &zone);
+    std::fs::remove_file(&zone).unwrap();
+    // A pipe that nobody writes to: opening it for reading hangs as a driver does.
+    rustix::fs::mkfifoat(rustix::fs::CWD, &zone, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_energyllm"));
+    command.args(["fan", "off", "--apply", "--for", "600", "--root"]).arg(board.path()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let until = Instant::now() + Duration::from_mins(1);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > until {
+            child.kill().unwrap();
+            panic!("the fan stands still, and nobody looks at it");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    assert!(said.contains("no temperature can be read"), "{said}");
+    // The doctor names it, and does not wait for it either.
+    let output = energyllm(board.path(), &["board", "doctor", "--json"]);
+    let rows = json(&output)["rows"].as_array().unwrap().clone();
+    let hangs = |row: &Value| row["severity"] == "fault" && row["says"].as_str().unwrap().contains("tj-thermal");
+    assert!(output.status.code() == Some(1) && rows.iter().any(hangs), "{rows:?}");
+    std::fs::remove_file(&zone).unwrap();
+    assert_eq!(synthetic::contents(board.path(), &board.path().join("run")), before);
+}
+
+/// What the unit forbids must not be what a run needs: GPU devices, `/sys`, code that CUDA compiles, the state of a power mode.
+#[test]
+fn the_unit_leaves_a_run_what_it_needs() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/energyllm.service");
+    let unit = std::fs::read_to_string(unit).unwrap();
+    let settings: Vec<(&str, &str)> =
+        unit.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('=')).collect();
+    let value = |name: &str| settings.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+    // ProtectClock= lists one device, and with a list all others are closed (systemd.exec(5), DeviceAllow=).
+    for closes in ["ProtectClock", "DeviceAllow", "DevicePolicy", "PrivateDevices", "ProtectKernelTunables"] {
+        assert_eq!(value(closes), None, "{closes}= takes the GPU or /sys away");
+    }
+    assert_eq!(value("MemoryDenyWriteExecute"), None, "CUDA compiles");
+    assert!(value("ReadWritePaths").is_some_and(|paths| paths.contains("/var/lib/nvpmodel")));
+    // A language model of some gigabytes is read from an SD card before a run is ready.
+    let seconds: u32 = value("TimeoutStartSec").unwrap().parse().unwrap();
+    assert!(seconds >= 300 && value("StartLimitBurst").is_some());
+    let stop = value("ExecStopPost").unwrap();
+    assert!(stop.starts_with('+') && stop.ends_with("board restore"), "{stop}");
 }
 
 #[test]

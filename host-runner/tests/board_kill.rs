@@ -25,7 +25,7 @@ use host_runner::board::actuator::clock::GpuClock;
 use host_runner::board::actuator::fan::FanControl;
 use host_runner::board::discover::Found;
 use host_runner::board::fan_curve::FanCurve;
-use host_runner::board::jetson::{Jetson, Parts, Watch};
+use host_runner::board::jetson::{Jetson, Parts, Relief, Watch};
 use host_runner::board::services::NoServices;
 use host_runner::board::session::Session;
 use host_runner::board::telemetry::{Clock, Plan, Sampler, TreeMeter};
@@ -383,7 +383,8 @@ fn child_whose_policy_panics() {
     let limit = profile.limits.temperature;
     let fan = FanControl::new(gate, services, &session.baseline(), FanCurve::cautious(), limit);
     let actuator = Actuator::start(Some(clock), fan, watch.thermometer(&sampler)).unwrap();
-    let parts = Parts { sampler, actuator, watch, lowest_hz: 306_000_000, strobe: None, relay: None };
+    let relief = Relief::new(synthetic::TABLE_HZ.to_vec());
+    let parts = Parts { sampler, actuator, watch, relief, lowest_hz: 306_000_000, strobe: None, relay: None };
     let stop = AtomicBool::new(false);
     let governor = Fixed::max(&profile.actions);
     let reward = RewardRule::Service(profile.service);

@@ -5,9 +5,10 @@ use super::baseline::Baseline;
 use super::discover::Found;
 use super::discover::gpu::Gpu;
 use super::lock::{Lock, LockError};
+use super::power_mode;
 use super::services::{FAN_SERVICE, Services};
 use super::snapshot::is_throttled;
-use super::tree::FileTree;
+use super::tree::{FileTree, TreeError};
 use serde::Serialize;
 use std::path::Path;
 
@@ -62,7 +63,7 @@ pub fn examine(
         ),
     }
     report.sensors(tree, found);
-    report.fan(found, services, access);
+    report.fan(tree, found, services, access);
     report.rivals(services);
     report.0
 }
@@ -150,10 +151,14 @@ impl Report {
             } else if max < highest && !is_throttled(tree, found) {
                 let mode = found.mode.as_ref().ok().and_then(|mode| mode.name.clone());
                 let mode = mode.map_or_else(String::new, |name| format!(" by the power mode {name}"));
+                let mend = power_mode::fastest(tree).map_or_else(
+                    || "sudo nvpmodel -m MODE   (grep POWER_MODEL /etc/nvpmodel.conf lists them)".to_owned(),
+                    |(id, name)| format!("sudo nvpmodel -m {id}   ({name})"),
+                );
                 self.warn(
                     "GPU range",
                     format!("capped at {} of {} MHz{mode}; nothing above it will be chosen", mhz(max), mhz(highest)),
-                    "sudo nvpmodel -m 0   (or whichever mode is MAXN: grep POWER_MODEL /etc/nvpmodel.conf)",
+                    mend,
                 );
             } else {
                 self.good("GPU range", format!("{} to {} MHz", mhz(min), mhz(max)));
@@ -175,8 +180,20 @@ impl Report {
     fn sensors(&mut self, tree: &dyn FileTree, found: &Found) {
         match &found.thermal {
             Ok(thermal) => {
-                let reads = |path: &Path| integer(tree, path).is_ok_and(|temperature| temperature > -40_000);
-                let zones = thermal.zones.iter().filter(|zone| reads(&zone.temperature)).count();
+                let reads = |path: &Path| match integer(tree, path) {
+                    Err(TreeError::Hangs) => None,
+                    temperature => Some(temperature.is_ok_and(|temperature| temperature > -40_000)),
+                };
+                let zones = thermal.zones.iter().map(|zone| (zone, reads(&zone.temperature)));
+                let (hanging, answering): (Vec<_>, Vec<_>) = zones.partition(|(_, reads)| reads.is_none());
+                for (zone, _) in hanging {
+                    self.fault(
+                        "temperature",
+                        format!("{}: the driver of {} does not answer", zone.temperature.display(), zone.name),
+                        "sudo dmesg | tail   (it names the device that hangs); restart the board",
+                    );
+                }
+                let zones = answering.iter().filter(|(_, reads)| *reads == Some(true)).count();
                 let limit = thermal
                     .soft_limit()
                     .map_or("no trip point".into(), |limit| format!("soft limit {} °C", f64::from(limit.0) / 1000.0));
@@ -194,17 +211,24 @@ impl Report {
                 );
             }
         }
-        match &found.power {
-            Ok(_) => self.good("power", "rails found"),
-            Err(missing) => self.warn(
+        // A run refuses a board whose power it cannot measure.
+        match found.power.as_ref().map(|power| &power.total) {
+            Ok(Ok(total)) => self.good("power", format!("total {}", total.rule)),
+            Ok(Err(missing)) => self.fault(
                 "power",
                 missing.to_string(),
-                "sudo modprobe ina3221; on a carrier without the driver: energyllm run --board jetson --ina3221 BUS:ADDRESS",
+                "energyllm run --board jetson --ina3221 BUS:ADDRESS:CHANNEL:SHUNT, where a chip at the board's input can be asked",
+            ),
+            Err(missing) => self.fault(
+                "power",
+                missing.to_string(),
+                "sudo modprobe ina3221; on a carrier without the driver: energyllm run --board jetson --ina3221 \
+                 BUS:ADDRESS:CHANNEL:SHUNT",
             ),
         }
     }
 
-    fn fan(&mut self, found: &Found, services: &dyn Services, access: &dyn Access) {
+    fn fan(&mut self, tree: &dyn FileTree, found: &Found, services: &dyn Services, access: &dyn Access) {
         let Ok(fan) = &found.fan else {
             self.warn("fan", "none that can be set", "give the board a fan, or keep its power mode low");
             return;
@@ -217,7 +241,17 @@ impl Report {
                 "run as root, or install packaging/90-energyllm.rules",
             ),
         }
-        if services.is_active(FAN_SERVICE) == Some(false) {
+        // JetPack 4 has no such service: there the kernel's own table drives the fan.
+        if let Some(control) = &fan.temperature_control {
+            if integer(tree, control) == Ok(0) {
+                let control = control.display();
+                self.warn(
+                    "fan control",
+                    format!("{control} is 0: nobody drives the fan"),
+                    format!("echo 1 | sudo tee {control}"),
+                );
+            }
+        } else if services.is_active(FAN_SERVICE) == Some(false) {
             self.warn(
                 "fan service",
                 "not running: nobody drives the fan",
@@ -245,7 +279,7 @@ fn mhz(hz: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::services::NoServices;
+    use super::super::services::{NoServices, ServiceError};
     use super::super::tree::CapturedTree;
     use super::*;
 
@@ -276,6 +310,10 @@ mod tests {
             "/sys/class/devfreq/17000000.gpu/governor": "nvhost_podgov",
             "/sys/class/thermal/thermal_zone0/type": "tj-thermal",
             "/sys/class/thermal/thermal_zone0/temp": "45000",
+            "/sys/class/hwmon/hwmon3/name": "ina3221",
+            "/sys/class/hwmon/hwmon3/in1_label": "VDD_IN",
+            "/sys/class/hwmon/hwmon3/in1_input": "5000",
+            "/sys/class/hwmon/hwmon3/curr1_input": "900",
         });
         for (path, text) in change {
             files[*path] = (*text).into();
@@ -303,7 +341,9 @@ mod tests {
     fn each_trouble_is_found() {
         let node = "/sys/class/devfreq/17000000.gpu";
         let zone = "/sys/class/thermal/thermal_zone0/temp";
-        let cases: [(Change<'_>, &str, Severity); 5] = [
+        let cases: [(Change<'_>, &str, Severity); 7] = [
+            (&[("/sys/class/hwmon/hwmon3/name", "nvme")], "power", Severity::Fault),
+            (&[("/sys/class/hwmon/hwmon3/in1_label", "VDD_CPU")], "power", Severity::Fault),
             (&[(&format!("{node}/min_freq"), "612000000")], "GPU range", Severity::Warning),
             (&[(&format!("{node}/max_freq"), "500000000")], "GPU range", Severity::Warning),
             (&[(&format!("{node}/available_frequencies"), "")], "GPU clocks", Severity::Fault),
@@ -316,6 +356,62 @@ mod tests {
         let read_only = examined(&board(&[]), &Nothing);
         assert_eq!(worst(&read_only, "write access"), Some(Severity::Fault));
         assert!(read_only.iter().any(|finding| finding.mend.as_ref().is_some_and(|mend| mend.contains("docker"))));
+    }
+
+    /// A system that knows no service of the vendor's, as on `JetPack` 4.
+    #[derive(Debug)]
+    struct Stopped;
+
+    impl Services for Stopped {
+        fn is_active(&self, _: &str) -> Option<bool> {
+            Some(false)
+        }
+
+        fn stop(&self, service: &str) -> Result<(), ServiceError> {
+            NoServices.stop(service)
+        }
+
+        fn start(&self, service: &str) -> Result<(), ServiceError> {
+            NoServices.start(service)
+        }
+
+        fn set_power_mode(&self, id: u32) -> Result<(), ServiceError> {
+            NoServices.set_power_mode(id)
+        }
+    }
+
+    #[test]
+    fn whoever_drives_the_fan_is_looked_for_where_he_is() {
+        let (pwm, target) = ("/sys/class/hwmon/hwmon1", "/sys/devices/pwm-fan");
+        let hwmon: Change<'_> = &[(&format!("{pwm}/name"), "pwmfan"), (&format!("{pwm}/pwm1"), "66")];
+        for (change, check) in [
+            (hwmon.to_vec(), Some("fan service")),
+            (vec![(&*format!("{target}/target_pwm"), "66"), (&*format!("{target}/temp_control"), "1")], None),
+            (
+                vec![(&*format!("{target}/target_pwm"), "66"), (&*format!("{target}/temp_control"), "0")],
+                Some("fan control"),
+            ),
+        ] {
+            let (tree, state) = (board(&change), tempfile::tempdir().unwrap());
+            let findings = examine(&tree, &Found::discover(&tree), &Stopped, state.path(), &Everything);
+            let complaint = findings.iter().find(|finding| finding.severity > Severity::Good);
+            assert_eq!(complaint.map(|finding| finding.check), check, "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn the_mode_that_lifts_a_cap_is_named_by_its_number_on_this_board() {
+        let tree = board(&[
+            ("/sys/class/devfreq/17000000.gpu/max_freq", "500000000"),
+            (
+                "/etc/nvpmodel.conf",
+                "< POWER_MODEL ID=0 NAME=15W >\nGPU MAX_FREQ 500000000\n< POWER_MODEL ID=2 NAME=MAXN_SUPER >\n",
+            ),
+        ]);
+        let findings = examined(&tree, &Everything);
+        let mend =
+            findings.iter().find(|finding| finding.check == "GPU range").and_then(|finding| finding.mend.clone());
+        assert_eq!(mend.as_deref(), Some("sudo nvpmodel -m 2   (MAXN_SUPER)"));
     }
 
     #[test]

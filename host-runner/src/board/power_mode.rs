@@ -11,13 +11,30 @@ const CONFIGURATION: &str = "/etc/nvpmodel.conf";
 #[must_use]
 pub fn number_of(tree: &dyn FileTree, name: &str) -> Option<u32> {
     let text = text(tree, Path::new(CONFIGURATION)).ok()?;
-    let value = |line: &str, key: &str| {
-        let word = line.split_whitespace().find_map(|word| word.strip_prefix(key))?;
-        Some(word.trim_end_matches('>').to_owned())
+    modes(&text).find_map(|(id, called)| (called == name).then_some(id))
+}
+
+/// Number and name of the mode that lets the GPU run fastest; of several, one that is called MAXN. Numbers differ: 0 is MAXN on
+/// an AGX Orin and 15W on an Orin Nano Super.
+#[must_use]
+pub fn fastest(tree: &dyn FileTree) -> Option<(u32, String)> {
+    let text = text(tree, Path::new(CONFIGURATION)).ok()?;
+    let speed = |(id, name): &(u32, &str)| {
+        let max_hz = GpuLimits::parse(&text, *id).max_hz.unwrap_or(u64::MAX);
+        (max_hz, name.starts_with("MAXN"))
     };
-    let models = text.lines().map(str::trim).filter(|line| line.starts_with('<') && line.contains("POWER_MODEL"));
-    let mut named = models.filter(|line| value(line, "NAME=").as_deref() == Some(name));
-    named.find_map(|line| value(line, "ID=")?.parse().ok())
+    modes(&text).max_by_key(speed).map(|(id, name)| (id, name.to_owned()))
+}
+
+/// Number and name of every mode: `< POWER_MODEL ID=2 NAME=MAXN_SUPER >`.
+fn modes(configuration: &str) -> impl Iterator<Item = (u32, &str)> {
+    fn value<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+        let word = line.split_whitespace().find_map(|word| word.strip_prefix(key))?;
+        Some(word.trim_end_matches('>'))
+    }
+    let lines = configuration.lines().map(str::trim);
+    let named = lines.filter(|line| line.starts_with('<') && line.contains("POWER_MODEL"));
+    named.filter_map(|line| Some((value(line, "ID=")?.parse().ok()?, value(line, "NAME=")?)))
 }
 
 /// GPU bounds of a power mode, hertz. `None` where the mode sets none (`0`, `-1`).
@@ -85,6 +102,25 @@ mod tests {
             [number_of(&tree, "30W"), number_of(&tree, "MAXN"), number_of(&tree, "50W")],
             [Some(2), Some(0), None]
         );
+    }
+
+    /// As on an Orin Nano Super, an AGX Orin, and a board whose modes all have a bound.
+    #[test]
+    fn the_fastest_mode_is_known_by_what_it_allows() {
+        let fastest = |modes: &[(u32, &str, i64)]| {
+            let mode = |(id, name, hz): &(u32, &str, i64)| {
+                format!("< POWER_MODEL ID={id} NAME={name} >\\nGPU MIN_FREQ 0\\nGPU MAX_FREQ {hz}\\n")
+            };
+            let text = modes.iter().map(mode).collect::<String>();
+            let json = format!(r#"{{"files": {{"/etc/nvpmodel.conf": "{text}"}}}}"#);
+            super::fastest(&crate::board::tree::CapturedTree::parse(&json).unwrap())
+        };
+        let nano = [(0, "15W", 612_000_000), (1, "25W", 918_000_000), (2, "MAXN_SUPER", -1), (3, "7W", 408_000_000)];
+        assert_eq!(fastest(&nano), Some((2, "MAXN_SUPER".to_owned())));
+        assert_eq!(fastest(&[(0, "MAXN", -1), (1, "15W", 408_000_000)]), Some((0, "MAXN".to_owned())));
+        assert_eq!(fastest(&[(0, "MAXN", -1), (8, "15W_DESKTOP", -1)]), Some((0, "MAXN".to_owned())));
+        assert_eq!(fastest(&[(1, "10W", 5), (2, "20W", 9)]), Some((2, "20W".to_owned())));
+        assert_eq!(fastest(&[]), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::actuator::clock::near;
 use super::attribute::{integer, text};
 use super::baseline::{Baseline, BaselineError, FanDrive, GpuRange, Knob};
 use super::discover::Found;
-use super::discover::thermal::Kind;
+use super::discover::thermal::{Kind, Thermal};
 use super::gate::is_passing;
 use super::moved;
 use super::power_mode::GpuLimits;
@@ -81,8 +81,13 @@ pub fn give_back(tree: &Arc<dyn FileTree>, services: &dyn Services, baseline: &B
     let tree = &PatientTree::new(Arc::clone(tree), PATIENCE);
     let mut restored = Restored::default();
     // First, because it sets clocks of its own.
-    if let Some(Err(error)) = baseline.power_mode.map(|mode| services.set_power_mode(mode)) {
-        restored.failed.push(error.to_string());
+    if let Some(mode) = baseline.power_mode
+        && let Err(error) = services.set_power_mode(mode)
+    {
+        // Where it could never be changed there is nothing to give back, and a state that is kept would refuse every run.
+        let stands = Found::discover(tree).mode.is_ok_and(|now| now.id == mode);
+        let list = if stands { &mut restored.notes } else { &mut restored.failed };
+        list.push(if stands { format!("{error}; but the power mode is what it was") } else { error.to_string() });
     }
     if let Some(gpu) = &baseline.gpu {
         match another_mode(tree, baseline, gpu) {
@@ -176,16 +181,21 @@ fn control(fan: &FanDrive) -> Option<u64> {
     fan.control.as_ref().and_then(Knob::number)
 }
 
-/// The hottest zone of the board; `None` when none can be read.
+/// The hottest zone of the board; `None` when none can be read, and when one hangs in its driver (of a [`PatientTree`]): it may
+/// be the hottest.
 #[must_use]
 pub fn hottest(tree: &dyn FileTree) -> Option<MilliCelsius> {
-    let zones = Found::discover(tree).thermal.ok()?.zones;
-    let temperatures = zones.iter().filter(|zone| zone.kind == Kind::Board).filter_map(|zone| {
-        let value = i32::try_from(integer(tree, &zone.temperature).ok()?).ok()?;
-        // -256 °C is a sensor without power.
-        (value > -40_000).then_some(MilliCelsius(value))
-    });
-    temperatures.max()
+    let zones = Thermal::discover(tree).ok()?.zones;
+    let mut hottest = None;
+    for zone in zones.iter().filter(|zone| zone.kind == Kind::Board) {
+        match integer(tree, &zone.temperature) {
+            Err(TreeError::Hangs) => return None,
+            // -256 °C is a sensor without power.
+            Ok(value) if value > -40_000 => hottest = hottest.max(i32::try_from(value).ok()),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    hottest.map(MilliCelsius)
 }
 
 /// Writes one file; a chip may have another number than it had (`hwmon4` for `hwmon2`).

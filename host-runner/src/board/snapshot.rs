@@ -66,7 +66,7 @@ fn reads_the_range_in_force(found: &Found) -> bool {
 pub fn is_throttled(tree: &dyn FileTree, found: &Found) -> bool {
     let devices = found.cooling.as_ref().map(|cooling| cooling.devices.as_slice()).unwrap_or_default();
     let caps = |kind: CoolingKind, name: &str| {
-        kind == CoolingKind::GpuCap || kind == CoolingKind::Alert && name.to_ascii_lowercase().starts_with("gpu")
+        kind == CoolingKind::GpuCap || kind == CoolingKind::Throttling && name.to_ascii_lowercase().starts_with("gpu")
     };
     let active = |path: &Path| super::attribute::integer(tree, path).is_ok_and(|state| state > 0);
     devices.iter().any(|device| caps(device.kind, &device.name) && active(&device.state))

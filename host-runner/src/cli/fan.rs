@@ -4,17 +4,19 @@ use super::board::place::Place;
 use super::interrupt;
 use super::output::{Object, note, print};
 use super::{Format, Outcome};
-use crate::board::actuator::fan::{Driven, FanControl};
+use crate::board::actuator::fan::{Driven, FanControl, FanError};
 use crate::board::attribute::integer;
 use crate::board::discover::Found;
 use crate::board::fan_curve::FanCurve;
 use crate::board::lock::Lock;
-use crate::board::restore::{give_back_kept, hottest};
+use crate::board::restore::{PATIENCE, give_back_kept, hottest};
 use crate::board::services::FAN_SERVICE;
 use crate::board::session::Session;
+use crate::board::tree::PatientTree;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use controller_core::units::MilliCelsius;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Soft limit of boards that name no trip point.
@@ -89,7 +91,7 @@ fn open(change: &Change) -> anyhow::Result<(Session, FanControl, MilliCelsius)> 
     session.rebase(|baseline| baseline.gpu = None)?;
     let soft_limit = found.thermal.ok().and_then(|thermal| thermal.soft_limit()).unwrap_or(DEFAULT_SOFT_LIMIT);
     let curve = FanCurve::of_board(tree.as_ref());
-    let (gate, services) = (std::sync::Arc::clone(session.gate()), std::sync::Arc::clone(session.services()));
+    let (gate, services) = (Arc::clone(session.gate()), Arc::clone(session.services()));
     let fan = FanControl::new(gate, services, &session.baseline(), curve, soft_limit);
     Ok((session, fan, soft_limit))
 }
@@ -122,17 +124,24 @@ fn off(options: &Off, format: Format) -> anyhow::Result<Outcome> {
             0,
         );
     }
+    // A signal gives the fan back at once, whatever this thread waits for.
+    let session = Arc::new(session);
+    interrupt::give_back(&session);
     fan.hold_off(until);
     note(&format!("the fan stands still until {until_c} °C or Ctrl-C"));
     let end = options.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    // A sensor that hangs must not keep the fan still.
+    let sensors = PatientTree::new(Arc::clone(session.gate().shared_tree()), PATIENCE);
     let why = loop {
         let now = Instant::now();
-        let temperature = hottest(session.gate().tree());
-        match fan.regulate(temperature, now)? {
-            _ if temperature.is_none() => break "no temperature can be read",
-            _ if fan.is_guarding() => break "the board is warm",
-            Some(Driven::Ours(_) | Driven::Taken(_)) => {}
-            _ => break "somebody else drives the fan",
+        let temperature = hottest(&sensors);
+        match fan.regulate(temperature, now) {
+            Err(FanError::Closed) => break "the time is over",
+            Err(error) => return Err(error.into()),
+            Ok(_) if temperature.is_none() => break "no temperature can be read",
+            Ok(_) if fan.is_guarding() => break "the board is warm",
+            Ok(Some(Driven::Ours(_) | Driven::Taken(_))) => {}
+            Ok(_) => break "somebody else drives the fan",
         }
         let woken = now + PERIOD;
         while Instant::now() < woken && !interrupt::is_wanted() {
@@ -158,13 +167,13 @@ fn auto(place: &Place, format: Format) -> anyhow::Result<Outcome> {
 }
 
 fn status(place: &Place, format: Format) -> anyhow::Result<Outcome> {
-    let tree = place.tree()?;
-    let found = Found::discover(tree.as_ref());
+    let tree = PatientTree::new(place.tree()?, PATIENCE);
+    let found = Found::discover(&tree);
     let fan = found.fan.as_ref().map_err(|missing| anyhow::anyhow!("{missing}"))?;
-    let pwm = integer(tree.as_ref(), &fan.drive).with_context(|| format!("cannot read {}", fan.drive.display()))?;
-    let rpm = found.tachometer.ok().and_then(|meter| integer(tree.as_ref(), &meter.rpm).ok());
-    let temperature = hottest(tree.as_ref());
-    let table = temperature.map(|temperature| FanCurve::of_board(tree.as_ref()).duty(temperature));
+    let pwm = integer(&tree, &fan.drive).with_context(|| format!("cannot read {}", fan.drive.display()))?;
+    let rpm = found.tachometer.ok().and_then(|meter| integer(&tree, &meter.rpm).ok());
+    let temperature = hottest(&tree);
+    let table = temperature.map(|temperature| FanCurve::of_board(&tree).duty(temperature));
     let ours = place.state().join("baseline.json").exists();
     let by = match place.services().is_active(FAN_SERVICE) {
         _ if ours => "energyllm",

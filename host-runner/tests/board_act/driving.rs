@@ -1,7 +1,7 @@
 //! A whole board under the controller: what is sampled, decided and set goes round.
 
 use crate::scripted::Kernel;
-use crate::synthetic::TJ;
+use crate::synthetic::{TABLE_HZ, TJ};
 use crate::world::World;
 use controller_core::action::{Reason, Setting};
 use controller_core::control::{Controller, RewardRule};
@@ -11,7 +11,7 @@ use controller_core::time::Duration as Micros;
 use controller_core::units::{KiloHertz, MilliCelsius, MilliRequestsPerSecond};
 use host_runner::board::actuator::Actuator;
 use host_runner::board::discover::Found;
-use host_runner::board::jetson::{Jetson, Parts, Watch};
+use host_runner::board::jetson::{Jetson, Parts, Relief, Watch};
 use host_runner::board::session::Session;
 use host_runner::board::telemetry::{Clock, Meter, Plan, Sampler, TreeMeter};
 use host_runner::env::board::Board;
@@ -42,7 +42,8 @@ fn board<'a>(world: &World, session: &Session, stop: &'a AtomicBool) -> Jetson<'
     let watch = Arc::new(Watch::new(MilliCelsius::from_degrees(95)));
     let actuator =
         Actuator::start(Some(world.clock(session)), world.fan(session), watch.thermometer(&sampler)).unwrap();
-    Jetson::new(Parts { sampler, actuator, watch, lowest_hz: 306_000_000, strobe: None, relay: None }, stop)
+    let relief = Relief::new(TABLE_HZ.to_vec());
+    Jetson::new(Parts { sampler, actuator, watch, relief, lowest_hz: 306_000_000, strobe: None, relay: None }, stop)
 }
 
 /// Prefill and decode of one batch run at clocks of their own, and the bill covers the whole turn.
@@ -131,6 +132,32 @@ fn a_temperature_that_hangs_ends_in_the_safest_setting() {
     assert_eq!(world.request(), (306_000_000, 306_000_000));
     assert_eq!(setting.fan_pwm, 255);
     world.board.release();
+}
+
+/// Over-current events that count (OC1, OC2) take clocks away from the top; peaks (OC3) and what was counted before do not.
+#[test]
+fn a_supply_at_its_end_takes_clocks_away() {
+    let world = World::new(Kernel::Clips);
+    let counter = |number: u8| format!("/sys/class/hwmon/hwmon7/oc{number}_event_cnt").into();
+    let count = |number: u8, events: &str| world.board.state().files.insert(counter(number), events.to_owned());
+    world.board.state().files.insert("/sys/class/hwmon/hwmon7/name".into(), "soctherm_oc".into());
+    for number in 1..=3 {
+        count(number, "5");
+    }
+    let (session, stop) = (world.session(), AtomicBool::new(false));
+    let mut board = board(&world, &session, &stop);
+    let ran_at = |board: &mut Jetson<'_>| {
+        board.idle(0.1).unwrap();
+        let _ = board.telemetry(1, LOAD);
+        board.begin_prefill(&SETTING).unwrap();
+        world.request().1
+    };
+    assert_eq!(ran_at(&mut board), 1_020_000_000);
+    count(3, "5000");
+    assert_eq!(ran_at(&mut board), 1_020_000_000);
+    count(2, "6");
+    assert_eq!(ran_at(&mut board), 918_000_000);
+    assert_eq!((ran_at(&mut board), board.incidents().strained), (918_000_000, 1));
 }
 
 /// What the signal handler has given back stays given back, and the batch in between ends without an error.

@@ -5,10 +5,12 @@ use crate::synthetic::{CAP, FAN, GPU};
 use crate::world::World;
 use host_runner::board::baseline::Baseline;
 use host_runner::board::lock::LockError;
-use host_runner::board::restore::give_back_kept;
-use host_runner::board::session::SessionError;
+use host_runner::board::restore::{give_back, give_back_kept};
+use host_runner::board::services::NoServices;
+use host_runner::board::session::{Session, SessionError};
 use host_runner::board::tree::TreeError;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 const FULL: (u64, u64) = (306_000_000, 1_300_500_000);
@@ -255,4 +257,23 @@ fn a_power_mode_is_left_at_the_end_and_only_when_it_was_changed() {
     assert!(error.contains("reboot"), "{error}");
     drop(session);
     assert_eq!(*world.daemon.modes.lock().unwrap(), [2, 0]);
+}
+
+/// Where nvpmodel cannot be called at all the mode never changed, and no state is left behind that would refuse the next run.
+#[test]
+fn a_power_mode_that_could_not_be_changed_is_not_missing_in_the_end() {
+    let world = World::new(Kernel::Clips);
+    let modes = "< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=2 NAME=30W >\n";
+    world.board.state().files.insert("/etc/nvpmodel.conf".into(), modes.into());
+    let found = world.found();
+    let (session, _) = Session::open(&world.tree(), Arc::new(NoServices), world.state.path(), &found, true).unwrap();
+    assert!(session.change_power_mode(&found, "30W").unwrap_err().to_string().contains("no nvpmodel"));
+    let restored = session.release();
+    assert!(restored.is_complete() && restored.notes.iter().any(|note| note.contains("what it was")), "{restored:?}");
+    assert!(!Baseline::is_kept(world.state.path()));
+    // One that was changed and cannot be set back is missing.
+    let mut baseline = session.baseline();
+    world.board.state().files.insert("/var/lib/nvpmodel/status".into(), "pmode:0002\n".into());
+    baseline.power_mode = Some(0);
+    assert!(!give_back(&world.tree(), &NoServices, &baseline).is_complete());
 }

@@ -44,6 +44,8 @@ pub struct Incidents {
     pub clock_waited: u64,
     /// The clock could not be set.
     pub clock_failed: u64,
+    /// A clock was taken away because the board's supply was at its end, or its firmware throttled.
+    pub strained: u64,
     /// The board did not answer in time.
     pub late: u64,
     /// Somebody else slowed the fan down.
@@ -64,6 +66,7 @@ impl std::fmt::Display for Incidents {
             ("clock strayed", self.clock_strayed),
             ("clock waited", self.clock_waited),
             ("clock failed", self.clock_failed),
+            ("strained", self.strained),
             ("late", self.late),
             ("fan overwritten", self.fan_overwritten),
             ("fan failed", self.fan_failed),

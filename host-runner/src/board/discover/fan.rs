@@ -4,7 +4,7 @@ use super::Missing;
 use super::hwmon::Chip;
 use crate::board::tree::{FileTree, resolve};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The fan's drive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Tachometer {
     pub rpm: PathBuf,
 }
 
-/// Folders of the fan on JetPack 4.
+/// Folders of the fan on `JetPack` 4.
 const PWM_FANS: [&str; 3] = ["/sys/devices/pwm-fan", "/sys/devices/platform/pwm-fan", "/sys/kernel/debug/tegra_fan"];
 
 /// Chips that drive fans on Jetsons and their carrier boards, those of the module first.
@@ -73,10 +73,11 @@ impl Fan {
                 others: drives,
             });
         }
-        let folder = PWM_FANS.iter().map(Path::new).find(|folder| tree.exists(&folder.join("target_pwm")));
-        let folder = folder.and_then(|folder| resolve(tree, folder).ok()).ok_or_else(|| {
+        let folder = older_folders(chips).find(|folder| tree.exists(&folder.join("target_pwm")));
+        let folder = folder.and_then(|folder| resolve(tree, &folder).ok()).ok_or_else(|| {
             let chips = format!("/sys/class/hwmon/*/name = {} with pwm1", FAN_CHIPS.join(", "));
-            Missing::new("fan", &[chips.as_str(), "target_pwm in /sys/devices/pwm-fan, /sys/kernel/debug/tegra_fan"])
+            let older = "target_pwm in /sys/devices/pwm-fan, /sys/kernel/debug/tegra_fan, /sys/class/hwmon/*";
+            Missing::new("fan", &[chips.as_str(), older])
         })?;
         let there = |name: &str| Some(folder.join(name)).filter(|path| tree.exists(path));
         let pwm = folder.join("target_pwm");
@@ -91,6 +92,11 @@ impl Fan {
     }
 }
 
+/// Where the files of `JetPack` 4 may be: kernels before 5 have them at the device or in its hwmon folder.
+fn older_folders(chips: &[Chip]) -> impl Iterator<Item = PathBuf> {
+    PWM_FANS.iter().map(PathBuf::from).chain(chips.iter().map(|chip| chip.folder.clone()))
+}
+
 /// The outputs of a chip.
 fn outputs(tree: &dyn FileTree, chip: &Chip) -> Vec<PathBuf> {
     (1..=8).map(|number| chip.file(&format!("pwm{number}"))).filter(|path| tree.exists(path)).collect()
@@ -101,7 +107,7 @@ impl Tachometer {
         let named = |names: &'static [&'static str]| chips.iter().filter(|chip| names.contains(&chip.name.as_str()));
         let meters = named(&["pwm_tach", "tachometer"]).flat_map(|chip| [chip.file("rpm"), chip.file("fan1_input")]);
         let drives = named(&FAN_CHIPS).map(|chip| chip.file("fan1_input"));
-        let older = PWM_FANS.iter().map(|folder| Path::new(folder).join("rpm_measured"));
+        let older = older_folders(chips).map(|folder| folder.join("rpm_measured"));
         // Drivers have changed the chip's name, never the file's.
         let others = chips.iter().map(|chip| chip.file("rpm"));
         let found = meters.chain(drives).chain(others).chain(older).find(|path| tree.exists(path));
@@ -121,6 +127,7 @@ mod tests {
     use super::super::hwmon::chips;
     use super::*;
     use crate::board::tree::CapturedTree;
+    use std::path::Path;
 
     fn found(json: &str) -> (Result<Fan, Missing>, Result<Tachometer, Missing>) {
         let tree = CapturedTree::parse(json).unwrap();
@@ -152,6 +159,19 @@ mod tests {
         assert_eq!((fan.kind, fan.drive.as_path()), (FanKind::PwmFan, Path::new("/sys/devices/pwm-fan/cur_pwm")));
         assert!(fan.temperature_control.is_some());
         assert!(meter.is_ok());
+    }
+
+    #[test]
+    fn the_fan_of_jetpack_4_may_lie_in_its_hwmon_folder() {
+        let (fan, meter) = found(
+            r#"{"files": {"/d/pwm-fan/hwmon/hwmon1/name": "pwm-fan", "/d/pwm-fan/hwmon/hwmon1/target_pwm": "80",
+                "/d/pwm-fan/hwmon/hwmon1/temp_control": "1", "/d/pwm-fan/hwmon/hwmon1/rpm_measured": "2350"},
+            "links": {"/sys/class/hwmon/hwmon1": "/d/pwm-fan/hwmon/hwmon1"}}"#,
+        );
+        let fan = fan.unwrap();
+        assert_eq!((fan.kind, fan.pwm.as_path()), (FanKind::PwmFan, Path::new("/d/pwm-fan/hwmon/hwmon1/target_pwm")));
+        assert!(fan.temperature_control.is_some());
+        assert_eq!(meter.unwrap().rpm, Path::new("/d/pwm-fan/hwmon/hwmon1/rpm_measured"));
     }
 
     #[test]

@@ -106,8 +106,12 @@ impl Identity {
 /// Orin NX and Nano, Thor. All others in a device tree are carriers.
 const MODULES: [&str; 10] = ["p2180", "p3310", "p3489", "p3636", "p3448", "p2888", "p3668", "p3701", "p3767", "p3834"];
 
-/// The module's part number in `p3768-0000+p3767-0005-super`.
+/// The module's part number in `p3768-0000+p3767-0005-super`; a TX1 has the last half of its own behind that of the
+/// carrier: `p2371-2180`.
 fn module(name: &str) -> Option<String> {
+    if name == "p2371-2180" {
+        return Some("p2180".to_owned());
+    }
     name.split('+').find(|part| MODULES.iter().any(|module| part.starts_with(module))).map(str::to_owned)
 }
 
@@ -144,5 +148,6 @@ mod tests {
         assert_eq!(identity.chip.as_deref(), Ok("tegra234"));
         assert_eq!(identity.model.as_deref(), Ok("Acme Robot"));
         assert!(identity.release.unwrap_err().to_string().contains("/etc/nv_tegra_release"));
+        assert_eq!(module("p2371-2180").as_deref(), Some("p2180"));
     }
 }

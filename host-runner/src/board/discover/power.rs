@@ -87,6 +87,10 @@ pub struct Total {
 impl Power {
     pub(super) fn discover(tree: &dyn FileTree, chips: &[Chip]) -> Result<Self, Missing> {
         let mut power = Self { rails: Vec::new(), skipped: Vec::new(), total: Err(Missing::new("total", &[])) };
+        // By address, not by number: a carrier's chip may have a rail of the same name as the module's, and numbers change
+        // between boots. The module's chips have the lower addresses (0x40, 0x41).
+        let mut chips: Vec<&Chip> = chips.iter().collect();
+        chips.sort_by_cached_key(|chip| of_address(&chip.address()));
         for chip in chips {
             match chip.name.as_str() {
                 "ina3221" | "ina3221x" => power.add_ina3221(tree, chip),
@@ -136,11 +140,11 @@ impl Power {
             if !tree.exists(&current) {
                 continue;
             }
+            let label = text(tree, &chip.file(&format!("in{channel}_label"))).unwrap_or_default();
             // A channel that is switched off answers ENODATA for ever.
-            if number(tree, &chip.file(&format!("in{channel}_enable"))) == Ok(0) {
+            if number(tree, &chip.file(&format!("in{channel}_enable"))) == Ok(0) && !is_unconnected(&label) {
                 continue;
             }
-            let label = text(tree, &chip.file(&format!("in{channel}_label"))).unwrap_or_default();
             let alarms = ["crit_alarm", "max_alarm"].map(|alarm| chip.file(&format!("curr{channel}_{alarm}")));
             self.add(
                 chip,
@@ -196,7 +200,7 @@ impl Power {
     }
 
     fn add(&mut self, chip: &Chip, label: &str, channel: u8, rail: Rail) {
-        if label.eq_ignore_ascii_case("NC") {
+        if is_unconnected(label) {
             self.skipped.push(label.to_owned());
             return;
         }
@@ -206,6 +210,17 @@ impl Power {
         }
         self.rails.push(Rail { name, ..rail });
     }
+}
+
+/// A channel that leads nowhere.
+fn is_unconnected(label: &str) -> bool {
+    label.eq_ignore_ascii_case("NC")
+}
+
+/// Sorts `7-0040` before `7-0043` and both before what has no address; what is equal keeps its order.
+fn of_address(address: &str) -> (u32, String) {
+    let chip = address.rsplit_once('-').and_then(|(_, chip)| u32::from_str_radix(chip, 16).ok());
+    chip.map_or((u32::MAX, String::new()), |chip| (chip, address.to_owned()))
 }
 
 /// The time over which a chip averages, from milliseconds.
@@ -235,16 +250,17 @@ fn iio_folders(tree: &dyn FileTree) -> Vec<PathBuf> {
 }
 
 /// The documented totals, first match first: the board input of TX1, TX2, TX2 NX, Xavier NX, Orin NX
-/// and Nano; of Nano; of Thor. AGX Orin without its carrier (`VDDQ_VDD2_1V8AO` is fed from
-/// `VIN_SYS_5V0`), Thor without its meter at the input, and AGX Xavier have no such rail.
+/// and Nano; of Nano. AGX Orin without its carrier (`VDDQ_VDD2_1V8AO` is fed from `VIN_SYS_5V0`) and AGX
+/// Xavier have no such rail. Thor by its meter at the input, and without it. That meter has no label, so a
+/// carrier's ina238 would pass for it: it comes after what is known of the other modules.
 /// Sources: energymon (`JetsonPowerRails`), jtop, logs of boards.
 const TOTALS: [&[&str]; 6] = [
     &["VDD_IN"],
     &["POM_5V_IN"],
-    &["VIN"],
     &["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"],
-    &["VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0"],
     &["GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"],
+    &["VIN"],
+    &["VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0"],
 ];
 
 /// The places of the rails that make the total; `None` when no documented set is complete.
@@ -283,6 +299,9 @@ mod tests {
             (vec!["POM_5V_GPU", "POM_5V_IN"], Some(vec![1])),
             (vec!["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0", "VDDQ_VDD2_1V8AO"], Some(vec![0, 1, 2])),
             (vec!["VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0", "VIN"], Some(vec![3])),
+            // A carrier's own meter is not the input of an AGX Orin or Xavier.
+            (vec!["VIN", "VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"], Some(vec![1, 2, 3])),
+            (vec!["GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V", "VIN"], Some(vec![0, 1, 2, 3, 4, 5])),
             (vec!["VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0"], Some(vec![0, 1, 2])),
             (vec!["CPU", "GPU", "SOC", "CV", "VDDRQ", "SYS5V"], Some(vec![1, 0, 2, 3, 4, 5])),
             (vec!["CPU", "GPU", "SOC", "CV", "VDDRQ"], None),
@@ -311,6 +330,35 @@ mod tests {
         assert_eq!(power.rails[0].window_us, Some(430_000));
         assert_eq!(power.rails[0].alarms, [Path::new("/sys/class/hwmon/hwmon4/curr1_crit_alarm")]);
         assert_eq!(power.total.unwrap().rule, "VDD_IN");
+    }
+
+    /// Both say `VDD_IN`; whichever number the kernel gives to the chips, the module's is the total.
+    #[test]
+    fn the_total_does_not_change_with_the_numbers_of_the_chips() {
+        for (module, carrier) in [(1, 5), (5, 1), (10, 2)] {
+            let chip = |hwmon: u8, address: &str, power: u32| {
+                let folder = format!("/d/i2c-7/{address}/hwmon/hwmon{hwmon}");
+                format!(
+                    r#""{folder}/name": "ina3221", "{folder}/in1_label": "VDD_IN", "{folder}/in1_input": "1000",
+                       "{folder}/curr1_input": "{power}", "{folder}/in2_label": "NC", "{folder}/in2_enable": "0",
+                       "{folder}/curr2_input": "0""#
+                )
+            };
+            let link = |hwmon: u8, address: &str| {
+                format!(r#""/sys/class/hwmon/hwmon{hwmon}": "/d/i2c-7/{address}/hwmon/hwmon{hwmon}""#)
+            };
+            let power = found(&format!(
+                r#"{{"files": {{{}, {}}}, "links": {{{}, {}}}}}"#,
+                chip(module, "7-0040", 5000),
+                chip(carrier, "7-0043", 18_000),
+                link(module, "7-0040"),
+                link(carrier, "7-0043")
+            ))
+            .unwrap();
+            assert_eq!(names(&power), ["VDD_IN", "VDD_IN@7-0043"]);
+            assert_eq!(power.total.unwrap().rails, [0]);
+            assert_eq!(power.skipped, ["NC", "NC"], "not connected, switched off or not");
+        }
     }
 
     #[test]

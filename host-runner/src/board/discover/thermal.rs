@@ -137,9 +137,14 @@ fn kind(name: &str) -> Kind {
         "soc_thermal",
     ];
     let board = tegra || named.iter().any(|known| name.starts_with(known));
-    let radio =
-        ["iwlwifi", "wifi", "nvme", "ath", "mt7", "rtw", "battery", "charger"].iter().any(|part| name.contains(part));
-    if board && !radio { Kind::Board } else { Kind::Other }
+    if board && !is_foreign(&name) { Kind::Board } else { Kind::Other }
+}
+
+/// The zone of a radio, a drive or a battery: it says nothing about the chip.
+#[must_use]
+pub fn is_foreign(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["iwlwifi", "wifi", "nvme", "ath", "mt7", "rtw", "battery", "charger"].iter().any(|part| name.contains(part))
 }
 
 #[cfg(test)]

@@ -29,7 +29,9 @@ pub struct CoolingDevice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CoolingKind {
-    /// Says that the hardware throttles, or that the case is too hot to touch.
+    /// Says that the firmware throttles a unit.
+    Throttling,
+    /// Another word of warning: the case is too hot to touch.
     Alert,
     /// Caps the GPU's clock.
     GpuCap,
@@ -74,7 +76,9 @@ impl Cooling {
 
 fn kind(name: &str) -> CoolingKind {
     let name = name.to_ascii_lowercase();
-    if name.ends_with("-alert") {
+    if name.ends_with("-throttle-alert") {
+        CoolingKind::Throttling
+    } else if name.ends_with("-alert") {
         CoolingKind::Alert
     } else if name.contains("fan") {
         CoolingKind::Fan
@@ -121,7 +125,8 @@ mod tests {
     #[test]
     fn cooling_devices_are_told_apart() {
         for (name, expected) in [
-            ("gpu-throttle-alert", CoolingKind::Alert),
+            ("gpu-throttle-alert", CoolingKind::Throttling),
+            ("soc012-throttle-alert", CoolingKind::Throttling),
             ("hot-surface-alert", CoolingKind::Alert),
             ("devfreq-17000000.ga10b", CoolingKind::GpuCap),
             ("devfreq-gpu-gpc-0", CoolingKind::GpuCap),

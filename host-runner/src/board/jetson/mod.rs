@@ -5,8 +5,10 @@
 //! actuator's, both with deadlines. Readings keep the time at which they were taken, so the supervisor sees
 //! when they grow old, and goes to the safest setting.
 
+mod relief;
 mod watch;
 
+pub use relief::Relief;
 pub use watch::Watch;
 
 use super::actuator::clock::Pinned;
@@ -25,6 +27,7 @@ use controller_core::units::{MicroJoules, MilliRequestsPerSecond};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration as Span;
+use tracing::warn;
 
 /// Longest wait for clock and fan. Far above what a healthy board takes (13 to 57 ms from the write to the
 /// clock, measured by others on a Thor), and half of the shortest sensible control period.
@@ -60,6 +63,8 @@ pub struct Parts {
     pub actuator: Actuator,
     /// What watches its temperature, second by second.
     pub watch: Arc<Watch>,
+    /// What the board's supply allows of the clocks that may be set.
+    pub relief: Relief,
     /// The lowest clock, hertz, for holds.
     pub lowest_hz: u64,
     /// A line for an oscilloscope.
@@ -144,7 +149,7 @@ impl<'a> Jetson<'a> {
     /// What went otherwise than wished so far.
     #[must_use]
     pub fn incidents(&self) -> Incidents {
-        self.parts.actuator.incidents()
+        Incidents { strained: self.parts.relief.steps(), ..self.parts.actuator.incidents() }
     }
 
     /// Turns of which less than 90 % is covered by samples of power; their energy is that of the covered part,
@@ -180,7 +185,9 @@ impl<'a> Jetson<'a> {
             return Err(JetsonError::Blind);
         }
         self.notify.alive();
-        let wish = Wish { clock_hz: Some(clock_hz), fan_floor, fan_off: self.fan_off };
+        let limited_hz = self.parts.relief.limit(clock_hz, self.clock.now());
+        self.turn.unset |= limited_hz < clock_hz;
+        let wish = Wish { clock_hz: Some(limited_hz), fan_floor, fan_off: self.fan_off };
         let outcome = self.parts.actuator.set(wish, PATIENCE);
         if let Some(relay) = &mut self.parts.relay {
             let known = self.parts.watch.temperature(&self.parts.sampler).is_some();
@@ -254,7 +261,15 @@ impl Board for Jetson<'_> {
     fn telemetry(&mut self, queue: u16, offered_load: MilliRequestsPerSecond) -> Telemetry {
         self.parts.sampler.refresh(&mut self.latest);
         let telemetry = self.latest.telemetry();
-        let _ = self.parts.watch.see(telemetry.temperature, self.now());
+        let now = self.now();
+        let _ = self.parts.watch.see(telemetry.temperature, now);
+        let told_before = self.parts.relief.steps() > 0;
+        if self.parts.relief.see(&self.latest.sample, self.latest.meter.channels(), now) && !told_before {
+            warn!(
+                "the board counts over-currents (OC1, OC2) or throttles: the GPU runs slower until that is over; see its \
+                 power supply, and `energyllm board watch`"
+            );
+        }
         Telemetry { queue, offered_load, ..telemetry }
     }
 

@@ -1,7 +1,7 @@
 //! The rails of `tegrastats` as channels, for a Jetson whose sensors cannot be read as files.
 
 use super::{SourceError, Tegrastats, is_dummy};
-use crate::board::discover::power;
+use crate::board::discover::{power, thermal};
 use crate::board::telemetry::{Average, Channel, Meter, Quantity, Role};
 use controller_core::telemetry::Absence;
 use std::path::Path;
@@ -46,7 +46,9 @@ impl TegrastatsMeter {
             channel(name, Quantity::Power, if total.contains(&place) { Role::Total } else { Role::Shown })
         });
         let zones = line.temperatures.iter().filter(|(name, temperature)| !is_dummy(name, temperature.now));
-        let zones = zones.map(|(name, _)| channel(name, Quantity::Temperature, Role::Temperature));
+        // Names are cut here (`CPU`, `iwlwifi`), so what counts is known by what does not.
+        let role = |name: &str| if thermal::is_foreign(name) { Role::Shown } else { Role::Temperature };
+        let zones = zones.map(|(name, _)| channel(name, Quantity::Temperature, role(name)));
         let channels = rails.chain(zones).collect();
         // Two lines may be lost; after the third a reading is no longer of now.
         Ok(Self { source, channels, oldest: interval.saturating_mul(3) })

@@ -46,16 +46,27 @@ impl<'a> Words<'a> {
         Some(rest[..length].concat())
     }
 
-    /// Takes a load with its clocks, whose list may have blanks in it.
+    /// Takes a load with its clocks. Blanks may stand in their list, and before the per cent sign, as NVIDIA's own
+    /// page on R39 has it: `12 %@[1300, 1300]`.
     fn take_rate(&mut self) -> Option<Rate> {
         let rest = self.words.get(self.next..)?;
-        if !rest.first()?.contains('[') {
-            return self.take_as(rate);
-        }
-        let length = 1 + rest.iter().position(|word| word.contains(']'))?;
-        let rate = rate(&rest[..length].concat())?;
+        let sign_follows = rest.get(1).is_some_and(|word| word.starts_with('%'));
+        let head = if sign_follows && rest.first()?.parse::<u64>().is_ok() { 2 } else { 1 };
+        let is_list = rest.get(head - 1)?.contains('[');
+        let length = if is_list { 1 + rest.iter().position(|word| word.contains(']'))? } else { head };
+        let rate = rate(&rest.get(..length)?.concat())?;
         self.next += length;
         Some(rate)
+    }
+
+    /// Passes over the end of a date as `date` and the system log write it: `UTC 2026` behind a time of day.
+    fn pass_zone_and_year(&mut self) {
+        let is_zone = |word: &&str| word.bytes().all(|b| b.is_ascii_uppercase());
+        let is_year = |word: &&str| shaped(word, "dddd");
+        let rest = self.words.get(self.next..).unwrap_or_default();
+        if rest.first().is_some_and(is_zone) && rest.get(1).is_some_and(is_year) {
+            self.next += 2;
+        }
     }
 
     /// Takes what stands in round brackets behind a value: `(lfb 37x4MB)`, glued to it or not.
@@ -130,6 +141,8 @@ fn other<'a>(word: &'a str, words: &mut Words<'a>, line: &mut Line) {
         if let Some(time) = words.take_as(|time| is_time(time).then_some(time)) {
             line.timestamp = Some(format!("{word} {time}"));
         }
+    } else if is_time(word) {
+        words.pass_zone_and_year();
     } else if !is_name(word) {
         // The rest of a word that was cut, or something new.
     } else if let Some(rail) = words.take_as(rail) {
@@ -139,8 +152,9 @@ fn other<'a>(word: &'a str, words: &mut Words<'a>, line: &mut Line) {
     } else if let Some(rate) = words.take_rate() {
         put(&mut line.engines, word, Engine::On(rate));
     } else if let Some(number) = words.take_as(|text| text.parse().ok())
-        // A rail that was cut at the end of the line looks like a plain number.
+        // A rail that was cut at the end of the line looks like a plain number, and so does `Jan 8` of a log's own date.
         && !is_rail_name(word)
+        && !word.contains(|c: char| c.is_ascii_lowercase())
     {
         put(&mut line.plain, word, number);
     }

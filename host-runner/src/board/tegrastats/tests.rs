@@ -191,6 +191,57 @@ fn less_usual_shapes_are_read() {
     );
 }
 
+/// Shapes of public captures (TX2 on R27, Thor without root on R39.2) and of NVIDIA's page on R39.2, and dates that the system
+/// log, `date` and `ts` put in front.
+#[test]
+fn dates_of_others_are_no_clocks_and_blanks_no_end() {
+    check(
+        "RAM 2440/6660MB (lfb 620x4MB) cpu [0%@1994,5%@2035] EMC 0%@1600 GR3D 5%@1275 GR3D_PCI 0%@2607",
+        &[
+            ("/cpus/1", json!({"load": 5, "freq_mhz": 2035})),
+            ("/gr3d", json!({"load": 5, "freq_mhz": [1275]})),
+            ("/engines", json!({"GR3D_PCI": {"load": 0, "freq_mhz": [2607]}})),
+        ],
+    );
+    check(
+        "07-02-2026 13:45:44 SWAP 11/4096MB (cached 9MB) CPU [0%,5%,off]@2601 EMC_FREQ @4266 gpu@62.906C/64C VDD_GPU 4mW/4mW/4mW \
+         VDD_CPU_SOC_MSS 3mW/3mW/3mW VIN_SYS_5V0 2mW/2mW/2mW VIN 87mW/43mW/87mW",
+        &[
+            ("/cpus/1/freq_mhz", json!(2601)),
+            ("/derived/cpus_online", json!(2)),
+            ("/gr3d", Value::Null),
+            ("/derived/total_mw", json!({"cur": 87, "rule": "VIN"})),
+        ],
+    );
+    check(
+        "GR3D_FREQ 12 %@[1300, 1299] EMC_FREQ 3 %@3199 NVENC0_FREQ 4 %@[20] APE 174",
+        &[
+            ("/gr3d", json!({"load": 12, "freq_mhz": [1300, 1299]})),
+            ("/emc", json!({"load": 3, "freq_mhz": 3199})),
+            ("/engines", json!({"NVENC0_FREQ": {"load": 4, "freq_mhz": [20]}})),
+            ("/plain", json!({"APE": 174})),
+        ],
+    );
+    for front in [
+        "Mon Jan  8 01:51:37 UTC 2025",
+        "Nov 23 08:20:11 jetson tegrastats[1234]:",
+        "2024-05-01T10:00:00+0200",
+        "[2024-05-01 10:00:00.123]",
+        "10:00:00",
+        "1739645853.5",
+    ] {
+        check(
+            &format!("{front} RAM 1/2MB (lfb 1x4MB) APE 25 VIC_FREQ 2000 GPU@20C"),
+            &[
+                ("/timestamp", Value::Null),
+                ("/ram_used_mb", json!(1)),
+                ("/plain", json!({"APE": 25, "VIC_FREQ": 2000})),
+                ("/temps_c", json!({"GPU": 20.0})),
+            ],
+        );
+    }
+}
+
 #[test]
 fn what_is_unknown_or_cut_is_left_out() {
     check(

@@ -84,6 +84,8 @@ pub enum Role {
     Fan,
     /// Above 0 while the hardware throttles.
     Throttle,
+    /// The board is at the end of its supply, or its firmware throttles it: a state above 0, or a counter that rises.
+    Strain,
     /// Shown and recorded only.
     Shown,
 }
@@ -227,7 +229,11 @@ impl Sample {
     /// The hardware throttles, as far as anybody can see.
     #[must_use]
     pub fn throttles(&self, channels: &[Channel]) -> bool {
-        self.with_role(channels, Role::Throttle).any(|reading| reading.value().is_some_and(|state| state > 0))
+        let tells = |channel: &Channel| {
+            channel.quantity == Quantity::State && matches!(channel.role, Role::Throttle | Role::Strain)
+        };
+        let states = channels.iter().zip(&self.readings).filter(|(channel, _)| tells(channel));
+        states.into_iter().any(|(_, reading)| reading.value().is_some_and(|state| state > 0))
     }
 
     /// What the controller looks at; queue and load are the caller's.

@@ -87,10 +87,12 @@ impl TreeMeter {
         }
         for rail in &power.rails {
             for alarm in &rail.alarms {
-                let kind = if alarm.to_string_lossy().contains("crit") { "critical" } else { "limit" };
+                // The critical limit is that of single conversions (OC3), the other that of the mean (OC2).
+                let is_critical = alarm.to_string_lossy().contains("crit");
+                let (kind, role) = if is_critical { ("critical", Role::Throttle) } else { ("limit", Role::Strain) };
                 let name = format!("{}-{kind}-alarm", rail.name);
                 let source = TreeSource::Number(alarm.clone());
-                self.add(&name, Quantity::State, Role::Throttle, Average::Moment, source);
+                self.add(&name, Quantity::State, role, Average::Moment, source);
             }
         }
     }
@@ -136,6 +138,7 @@ impl TreeMeter {
         if let Ok(cooling) = &found.cooling {
             for device in &cooling.devices {
                 let role = match device.kind {
+                    CoolingKind::Throttling => Role::Strain,
                     CoolingKind::Alert | CoolingKind::GpuCap | CoolingKind::Cap => Role::Throttle,
                     CoolingKind::Fan | CoolingKind::Other => Role::Shown,
                 };
@@ -144,9 +147,14 @@ impl TreeMeter {
             }
         }
         if let Ok(over_current) = &found.over_current {
-            for (number, counter) in over_current.counters.iter().enumerate() {
-                let name = format!("oc{}", number + 1);
-                self.add(&name, Quantity::Events, Role::Shown, Average::Moment, TreeSource::Number(counter.clone()));
+            for counter in &over_current.counters {
+                let file = counter.file_name().unwrap_or_default().to_string_lossy();
+                let name = file.split('_').next().unwrap_or_default();
+                // Of Orin and Thor: OC1 is a supply that sags, OC2 a mean current above its limit. OC3 counts single
+                // conversions, thousands an hour in the fastest modes, without harm.
+                let is_strain = matches!(&*file, "oc1_event_cnt" | "oc2_event_cnt");
+                let role = if is_strain { Role::Strain } else { Role::Shown };
+                self.add(name, Quantity::Events, role, Average::Moment, TreeSource::Number(counter.clone()));
             }
         }
     }

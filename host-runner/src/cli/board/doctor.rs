@@ -5,6 +5,8 @@ use super::super::{Format, Outcome};
 use super::place::Place;
 use crate::board::discover::Found;
 use crate::board::doctor::{Access, Finding, Severity, examine};
+use crate::board::restore::PATIENCE;
+use crate::board::tree::PatientTree;
 use clap::Args;
 use serde_json::json;
 use std::path::Path;
@@ -34,8 +36,9 @@ impl Access for System<'_> {
 
 pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
     let place = &arguments.place;
-    let tree = place.tree()?;
-    let found = Found::discover(tree.as_ref());
+    // What hangs in a driver is a finding, and no reason to hang.
+    let tree = PatientTree::new(place.tree()?, PATIENCE);
+    let found = Found::discover(&tree);
     if !found.is_jetson() {
         for missing in found.missing() {
             note(&missing.to_string());
@@ -45,7 +48,7 @@ pub fn run(arguments: &Arguments, format: Format) -> anyhow::Result<Outcome> {
             place.root.display()
         );
     }
-    let findings = examine(tree.as_ref(), &found, place.services().as_ref(), &place.state(), &System(place));
+    let findings = examine(&tree, &found, place.services().as_ref(), &place.state(), &System(place));
     let faults = findings.iter().filter(|finding| finding.severity == Severity::Fault).count();
     match format {
         Format::Json => {

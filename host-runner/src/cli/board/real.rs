@@ -12,7 +12,7 @@ use crate::board::discover::gpu::Gpu;
 use crate::board::discover::thermal::Thermal;
 use crate::board::fan_curve::FanCurve;
 use crate::board::fit::fit;
-use crate::board::jetson::{Jetson, Parts, Watch};
+use crate::board::jetson::{Jetson, Parts, Relief, Watch};
 use crate::board::notify::Notify;
 use crate::board::pins::ina3221::{RailMeter, Wiring};
 use crate::board::pins::line::{Line, LineName};
@@ -208,7 +208,9 @@ impl RealBoard {
         let strobe = self.options.strobe.as_ref().map(Line::open).transpose()?.map(Strobe::new);
         let relay = self.options.fan_relay.as_ref().map(Line::open).transpose()?;
         let relay = relay.map(FanRelay::new).transpose().map_err(|_| anyhow::anyhow!("the fan relay cannot be set"))?;
-        Ok(Jetson::new(Parts { sampler, actuator, watch, lowest_hz, strobe, relay }, stop))
+        let within = |hz: &u64| (self.allowed.min_hz..=self.allowed.max_hz).contains(hz);
+        let relief = Relief::new(self.gpu.frequencies_hz.iter().copied().filter(within).collect());
+        Ok(Jetson::new(Parts { sampler, actuator, watch, relief, lowest_hz, strobe, relay }, stop))
     }
 }
 

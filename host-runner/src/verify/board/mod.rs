@@ -43,6 +43,17 @@ pub enum BoardCaseError {
         /// What is wrong.
         cause: crate::board::tree::CaptureError,
     },
+    /// Expected values of nothing.
+    #[error(
+        "{expected} has no case beside it; put {case}.log (lines of tegrastats) or {case}.json (a tree) there",
+        expected = expected.display()
+    )]
+    Alone {
+        /// The expected values.
+        expected: PathBuf,
+        /// The name of the case.
+        case: String,
+    },
     /// No cases.
     #[error("{folder} has no *.expected.json beside a *{kind}; name a folder of cases", folder = folder.display())]
     Empty {
@@ -172,6 +183,8 @@ fn pairs(folder: &Path, below: &str, kind: &'static str) -> Result<Vec<(String, 
             let path = place.join(format!("{case}{kind}"));
             if path.exists() {
                 pairs.push((case.to_owned(), path, place.join(&name)));
+            } else if [".log", ".json"].iter().all(|kind| !place.join(format!("{case}{kind}")).exists()) {
+                return Err(BoardCaseError::Alone { expected: place.join(&name), case: case.to_owned() });
             }
         }
     }

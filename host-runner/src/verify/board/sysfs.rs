@@ -116,7 +116,7 @@ fn fan(tree: &dyn FileTree, found: &Found) -> Value {
 
 fn throttle(tree: &dyn FileTree, found: &Found) -> Value {
     let devices = found.cooling.as_ref().map_or(&[][..], |cooling| &cooling.devices);
-    let alerts = devices.iter().filter(|device| device.kind == CoolingKind::Alert);
+    let alerts = devices.iter().filter(|device| matches!(device.kind, CoolingKind::Alert | CoolingKind::Throttling));
     let alert = alerts.filter_map(|device| integer(tree, &device.state).ok()).any(|state| state > 0);
     let counters = found
         .over_current

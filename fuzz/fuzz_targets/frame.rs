@@ -48,9 +48,10 @@ fn line(bytes: &[u8]) {
     let _ = replies.push::<Reply>(0);
     let before = replies.counters().greetings;
     let mut buffer = [0; REPLY_FRAME];
-    let greeting = encode(Tag::greeting(8), &Reply::Acknowledged, &mut buffer).expect("short");
+    let acknowledged: Reply = Reply::Acknowledged;
+    let greeting = encode(Tag::greeting(8), &acknowledged, &mut buffer).expect("short");
     let last = greeting.iter().filter_map(|byte| replies.push::<Reply>(*byte)).last();
-    let arrived = Received { tag: Tag::greeting(8), order: Order::Greeting, message: Reply::Acknowledged };
+    let arrived = Received { tag: Tag::greeting(8), order: Order::Greeting, message: acknowledged };
     assert_eq!(last, Some(Ok(arrived)));
     assert_eq!(replies.counters().greetings, before + 1);
     assert_eq!(replies.counters().sorted(), replies.counters().segments);

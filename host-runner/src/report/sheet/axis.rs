@@ -166,7 +166,10 @@ pub fn plain(value: f64) -> String {
     match value.abs() {
         size if !size.is_finite() => "-".to_owned(),
         0.0 => "0".to_owned(),
-        size if size >= 1e5 => format!("{value:.1e}"),
+        size if size >= 1e9 => format!("{value:.1e}"),
+        size if size >= 1e7 => format!("{:.0}M", value / 1e6),
+        size if size >= 1e6 => format!("{:.1}M", value / 1e6),
+        size if size >= 1e5 => format!("{:.0}k", value / 1e3),
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 0.1 => format!("{value:.2}"),

@@ -148,15 +148,18 @@ impl Sheet {
             y += LINE * f64::from(lines) + 4.0;
         }
         y += 14.0;
-        for (number, panel) in self.panels.iter().enumerate() {
+        let framed = self.panels.iter().enumerate().map(|(number, panel)| {
             let (row, column) = ((number / columns) as f64, (number % columns) as f64);
-            let frame = Frame {
-                left: MARGIN + column * wide,
-                top: y + row * high,
-                right: MARGIN + (column + 1.0) * wide,
-                bottom: y + (row + 1.0) * high,
-            };
-            inks.extend(paint::paint(panel, frame, !self.shared_legend));
+            let (left, top) = (MARGIN + column * wide, y + row * high);
+            (panel, Frame { left, top, right: left + wide, bottom: top + high })
+        });
+        let framed: Vec<(&Panel, Frame)> = framed.collect();
+        let legend = !self.shared_legend;
+        for (number, (panel, frame)) in framed.iter().enumerate() {
+            // Panels below each other over one and the same axis are read together: they begin at the same place.
+            let column = framed.iter().skip(number % columns).step_by(columns).filter(|(other, _)| other.x == panel.x);
+            let labels = column.map(|(other, place)| paint::labels_width(other, *place, legend)).fold(0.0, f64::max);
+            inks.extend(paint::paint(panel, *frame, labels, legend));
         }
         let height = y + rows as f64 * high + MARGIN / 2.0;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousand pixels")]

@@ -29,29 +29,51 @@ pub struct Frame {
     pub bottom: f64,
 }
 
-/// Lays out a panel inside a frame; `legend`: it names its own layers.
+/// Width of the labels of the vertical axis of a panel in this frame.
 #[must_use]
-pub fn paint(panel: &Panel, outer: Frame, legend: bool) -> Vec<Ink> {
-    let mut inks = vec![text((outer.left + 6.0, outer.top + 11.0), &panel.title, MEDIUM, INK, Align::Start)];
+pub fn labels_width(panel: &Panel, outer: Frame, legend: bool) -> f64 {
+    if !panel.has_data() {
+        return 0.0;
+    }
+    let (_, top) = heading(panel, outer, legend);
+    let (_, ticks) = upright(panel, outer.bottom - top);
+    ticks.iter().map(|(_, label)| text_width(label, SMALL)).fold(0.0, f64::max).min(WIDEST_LABEL)
+}
+
+/// The legend of a panel, if it names its own layers, and the upper edge of what is below.
+fn heading(panel: &Panel, outer: Frame, legend: bool) -> (Vec<Ink>, f64) {
     let keys = if legend { keys(panel) } else { vec![] };
     let room = outer.right - outer.left - 12.0;
-    let (legend_inks, lines) = lay_keys(&keys, (outer.left + 8.0, outer.top + TITLE_HEIGHT + 8.0), room);
-    inks.extend(legend_inks);
-    let top = outer.top + TITLE_HEIGHT + LEGEND_HEIGHT * f64::from(lines) + 4.0;
+    let (inks, lines) = lay_keys(&keys, (outer.left + 8.0, outer.top + TITLE_HEIGHT + 8.0), room);
+    (inks, outer.top + TITLE_HEIGHT + LEGEND_HEIGHT * f64::from(lines) + 4.0)
+}
+
+/// Span and ticks of the vertical axis over so many pixels.
+fn upright(panel: &Panel, height: f64) -> ((f64, f64), Vec<(f64, String)>) {
+    let (_, ys) = panel.extent();
+    let span = panel.y.span(ys.into_iter());
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a handful")]
+    let count = (height / 32.0).clamp(2.0, 6.0) as usize;
+    (span, panel.y.ticks(span, count))
+}
+
+/// Lays out a panel inside a frame, with so much room for the labels of the vertical axis; `legend`: it names its own layers.
+#[must_use]
+pub fn paint(panel: &Panel, outer: Frame, labels: f64, legend: bool) -> Vec<Ink> {
+    let mut inks = vec![text((outer.left + 6.0, outer.top + 11.0), &panel.title, MEDIUM, INK, Align::Start)];
+    let (legend, top) = heading(panel, outer, legend);
+    inks.extend(legend);
     if !panel.has_data() {
         let middle = (f64::midpoint(outer.left, outer.right), f64::midpoint(top, outer.bottom));
         inks.push(text(middle, &panel.without_data, SMALL, GREY, Align::Middle));
         return inks;
     }
-    let (xs, ys) = panel.extent();
-    let (x_span, y_span) = (panel.x.span(xs.into_iter()), panel.y.span(ys.into_iter()));
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a handful")]
-    let y_count = ((outer.bottom - top) / 32.0).clamp(2.0, 6.0) as usize;
-    let y_ticks = panel.y.ticks(y_span, y_count);
-    let widest = y_ticks.iter().map(|(_, label)| text_width(label, SMALL)).fold(0.0, f64::max).min(WIDEST_LABEL);
+    let (xs, _) = panel.extent();
+    let x_span = panel.x.span(xs.into_iter());
+    let (y_span, y_ticks) = upright(panel, outer.bottom - top);
     let shaded = panel.layers.iter().any(|layer| matches!(layer.shape, Shape::Shaded { .. }));
     let inner = Frame {
-        left: outer.left + widest + 34.0,
+        left: outer.left + labels + 34.0,
         top: top + 4.0,
         right: outer.right - if shaded { SCALE_WIDTH } else { 14.0 },
         bottom: outer.bottom - 42.0,

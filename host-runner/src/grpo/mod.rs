@@ -7,6 +7,7 @@
 //! | module | role |
 //! |---|---|
 //! | [`network`] | the multilayer perceptron, forward and backward |
+//! | [`layer`] | one layer of it |
 //! | [`categorical`] | one distribution over choices |
 //! | [`heads`] | the policy's distributions: one per knob, or one over all actions |
 //! | [`advantage`] | rewards of a group to advantages |
@@ -29,6 +30,7 @@ pub mod checkpoint;
 pub mod governor;
 pub mod group;
 pub mod heads;
+pub mod layer;
 pub mod layout;
 pub mod loss;
 pub mod network;

@@ -7,19 +7,25 @@
 //!
 //! | module | role |
 //! |---|---|
+//! | [`player`] | who is tested |
 //! | [`rig`] | what the test needs of a board, and what a batch and a sample are |
 //! | [`simulated`] | the simulated board |
 //! | [`real`] | the real one, with llama.cpp |
 //! | [`trace`] | its temperatures, logged in a thread of their own |
+//! | [`summary`] | the figures of a run |
 //! | [`files`] | both CSV files of the published format |
 
 pub mod files;
+pub mod player;
 pub mod real;
 pub mod rig;
 pub mod simulated;
+pub mod summary;
 pub mod trace;
 
-use crate::measure::percentile::percentile;
+pub use player::Player;
+pub use summary::Summary;
+
 use crate::run::choice::{AnyGovernor, Choice, ChoiceError};
 use controller_core::action::{Action, ActionSpace, Setting};
 use controller_core::control::{Controller, ControllerError, RewardRule};
@@ -63,42 +69,6 @@ impl Default for Plan {
             prompt_tokens: 17,
             sample_s: 1.0,
             longest_hold_s: 1800.0,
-        }
-    }
-}
-
-/// Who is tested.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub enum Player {
-    /// Under the supervisor.
-    Supervised(Choice),
-    /// One setting, and nobody who holds it back.
-    Bare(Choice),
-}
-
-impl fmt::Display for Player {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Supervised(choice) => choice.fmt(f),
-            Self::Bare(choice) => write!(f, "bare {choice}"),
-        }
-    }
-}
-
-impl From<Player> for String {
-    fn from(player: Player) -> Self {
-        player.to_string()
-    }
-}
-
-impl TryFrom<String> for Player {
-    type Error = ChoiceError;
-
-    fn try_from(name: String) -> Result<Self, ChoiceError> {
-        match name.strip_prefix("bare ") {
-            Some(choice) => choice.parse().map(Self::Bare),
-            None => name.parse().map(Self::Supervised),
         }
     }
 }
@@ -295,68 +265,6 @@ impl<'a> Who<'a> {
         if let Self::Supervised(controller) = self {
             controller.settle(rig.measurement());
         }
-    }
-}
-
-/// The figures of a run.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Summary {
-    /// Batches done.
-    pub batches: usize,
-    /// Length of the run, s.
-    pub duration_s: f64,
-    /// Highest temperature, the true one where the board is simulated, °C.
-    pub max_temperature_c: f64,
-    /// Time above the limit, s.
-    pub above_limit_s: f64,
-    /// Time in which heat held the clock down, s.
-    pub throttled_s: f64,
-    /// From the fan's stop to the first throttled batch, s.
-    pub throttles_after_s: Option<f64>,
-    /// Rails and fan, gaps included, by generated tokens.
-    pub energy_per_token_j: Option<f64>,
-    /// Generated tokens by time, of the whole and of the last fifty batches.
-    pub tokens_per_s: [Option<f64>; 2],
-    /// Nearest-rank percentiles of the batches' latency, s.
-    pub latency_s: [Option<f64>; 2],
-}
-
-impl Run {
-    /// Its figures.
-    #[must_use]
-    pub fn summary(&self) -> Summary {
-        let tokens = |batches: &[Batch]| batches.iter().map(|batch| f64::from(batch.generated_tokens)).sum::<f64>();
-        let billed = self.batches.iter().filter(|batch| batch.energy_j.is_some());
-        let billed_tokens: f64 = billed.map(|batch| f64::from(batch.generated_tokens)).sum();
-        let rate = |batches: &[Batch], from_s: f64| {
-            let last = batches.last()?;
-            (last.end_s > from_s).then(|| tokens(batches) / (last.end_s - from_s))
-        };
-        let tail = &self.batches[self.batches.len().saturating_sub(50)..];
-        let mut latencies: Vec<f64> = self.batches.iter().map(Batch::latency_s).collect();
-        latencies.sort_by(f64::total_cmp);
-        let fan_off_s = self.batches.iter().find(|batch| !batch.fan_working).map(|batch| batch.start_s);
-        let throttled = self.batches.iter().find(|batch| batch.throttled_s > 0.0).map(|batch| batch.start_s);
-        Summary {
-            batches: self.batches.len(),
-            duration_s: self.whole.duration_s,
-            max_temperature_c: self.whole.max_temperature_c,
-            above_limit_s: self.whole.above_limit_s,
-            throttled_s: self.whole.throttled_s,
-            throttles_after_s: throttled.zip(fan_off_s).map(|(throttled, off)| throttled - off),
-            energy_per_token_j: Some(self.whole.energy_j / billed_tokens).filter(|value| value.is_finite()),
-            tokens_per_s: [
-                self.batches.first().and_then(|first| rate(&self.batches, first.start_s)),
-                tail.first().and_then(|first| rate(tail, first.start_s)),
-            ],
-            latency_s: [50.0, 95.0].map(|percent| percentile(&latencies, percent)),
-        }
-    }
-
-    /// Every batch was done, the limit was never passed and the board never throttled itself.
-    #[must_use]
-    pub fn is_safe(&self) -> bool {
-        self.ending == Ending::Complete && self.whole.above_limit_s <= 0.0 && self.whole.throttled_s <= 0.0
     }
 }
 

@@ -9,31 +9,37 @@
 //! | module | role |
 //! |---|---|
 //! | [`design`] | the order of a group, drift, and measured noise |
+//! | [`episode`] | the record of an episode |
 //! | [`fan`] | when the fan works |
 //! | [`place`] | where it happens, as data |
+//! | [`plan`] | what is tried, learned, and when it ends |
 //! | [`stop`] | when enough has been learned |
 //! | [`turn_log`] | every turn under the published column names |
 
 pub mod design;
+pub mod episode;
 pub mod fan;
 pub mod place;
+pub mod plan;
 pub mod stop;
 pub mod turn_log;
 
+pub use episode::{Episode, Role, Turn, Update};
+pub use plan::Plan;
+
 use super::checkpoint::{Checkpoint, Content, Training};
-use super::group::{Group, Grouping};
+use super::group::Group;
 use super::heads::Heads;
 use super::loss::{Coefficients, Divergence};
 use super::network::Network;
-use super::update::{Learner, Losses, Passes, Policy, members};
-use crate::env::living::{Done, LivingBoard, LivingError, Seen};
+use super::update::{Learner, Passes, Policy, members};
+use crate::env::living::{LivingBoard, LivingError, Seen};
 use crate::quantize::{FakeQuantizer, FreezeError};
 use controller_core::action::Action;
 use controller_core::control::RewardRule;
-use controller_core::reward::{MICRO, Reward, RewardError};
+use controller_core::reward::RewardError;
 use controller_core::rng::Pcg32;
 use design::{Noise, judge, order};
-use fan::FanSchedule;
 use place::{Place, PlaceError};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
@@ -41,73 +47,6 @@ use stop::{Convergence, Rule};
 
 /// Holds on end after which a board counts as too hot: an hour.
 const MOST_HOLDS: u32 = 720;
-
-/// How to train.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Plan {
-    /// Seed of everything random.
-    pub seed: u64,
-    /// Most episodes.
-    pub episodes: u32,
-    /// Most answered requests; `None` for no such limit.
-    pub requests: Option<u64>,
-    /// Which actions a group tries.
-    pub grouping: Grouping,
-    /// Turns of a run. Where there are several, the first one settles what the member before has left and does not count.
-    pub turns: u32,
-    /// Episodes between two updates.
-    pub episodes_per_update: u32,
-    /// Passes over the groups of an update.
-    pub epochs: usize,
-    /// Parameter updates per pass.
-    pub minibatches: usize,
-    /// Learning rate at the start; it falls linearly to a tenth over the episodes.
-    pub learning_rate: f64,
-    /// Weight of the entropy bonus at the start; it falls linearly to zero.
-    pub entropy: f64,
-    /// Weight of the divergence from the policy that the training began with.
-    pub kl: f64,
-    /// Clip range of the ratio.
-    pub clip: f64,
-    /// Least spread of a group's rewards that is not noise; the measured noise raises it.
-    pub noise_floor: f64,
-    /// Turns of the policy by itself after every group.
-    pub greedy_turns: u32,
-    /// When the fan works.
-    pub fan: FanSchedule,
-    /// Decide and learn as the policy's image will.
-    pub quantized: bool,
-    /// Mean reward of the last greedy turns that is enough.
-    pub stop_at_reward: Option<f64>,
-    /// Stop when the loss stands still or the policy is sure.
-    pub stop_when_converged: bool,
-}
-
-impl Default for Plan {
-    fn default() -> Self {
-        Self {
-            seed: 1,
-            episodes: 200,
-            requests: None,
-            grouping: Grouping::Knob,
-            turns: 4,
-            episodes_per_update: 4,
-            epochs: 4,
-            minibatches: 1,
-            learning_rate: 1e-3,
-            entropy: 0.005,
-            kl: 0.05,
-            clip: 0.2,
-            noise_floor: 0.002,
-            greedy_turns: 2,
-            fan: FanSchedule::Always,
-            quantized: false,
-            stop_at_reward: None,
-            stop_when_converged: false,
-        }
-    }
-}
 
 /// Why a training does not go on.
 #[derive(Debug, thiserror::Error)]
@@ -153,91 +92,6 @@ pub struct OnlineState {
     /// Everything that was done to the board: the index of the action, and whether the fan worked. A simulated board is
     /// made of seeds, so living through it again leads to the same moment, bit for bit.
     past: Vec<(usize, bool)>,
-}
-
-/// What kind of turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// A member of a group.
-    Member {
-        /// Its number in the group.
-        number: usize,
-        /// First or second run.
-        run: u8,
-    },
-    /// The policy by itself.
-    Greedy,
-    /// The supervisor let no batch start.
-    Hold,
-}
-
-/// A turn as it went.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Turn {
-    /// What kind.
-    pub role: Role,
-    /// The action that was asked for.
-    pub action: Action,
-    /// Its log-probability under the policy at the time.
-    pub log_probability: f64,
-    /// What was seen.
-    pub seen: Seen,
-    /// What was done.
-    pub done: Done,
-    /// Its reward; none for a hold.
-    pub reward: Option<Reward>,
-    /// The fan works.
-    pub fan_working: bool,
-}
-
-impl Turn {
-    fn value(&self) -> f64 {
-        self.reward.map_or(0.0, |reward| f64::from(reward.total) / f64::from(MICRO))
-    }
-}
-
-/// What an update did.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Update {
-    /// Its number, from 0.
-    pub number: u32,
-    /// Losses.
-    pub losses: Losses,
-    /// Mean reward of the members.
-    pub mean_reward: f64,
-    /// Mean of the best of each group.
-    pub best_reward: f64,
-    /// Share of members that passed the temperature limit.
-    pub violations: f64,
-    /// Learning rate.
-    pub learning_rate: f64,
-    /// Noise floor that the advantages were scaled with.
-    pub noise_floor: f64,
-}
-
-/// What an episode did.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Episode {
-    /// Its number, from 0.
-    pub number: u32,
-    /// Its turns in order.
-    pub turns: Vec<Turn>,
-    /// Drift of the reward over the group, per turn.
-    pub drift: f64,
-    /// Noise of a member's mean reward, as known so far.
-    pub noise: f64,
-    /// Mean reward of the greedy turns.
-    pub greedy_reward: Option<f64>,
-    /// Seconds that drawing the group took.
-    pub sampling_s: f64,
-    /// Confidence in the actions, in the loss, and both together.
-    pub confidence: [f64; 3],
-    /// Loss of the update before, and its distance from the one before that.
-    pub loss: (Option<f64>, Option<f64>),
-    /// The update at its end.
-    pub update: Option<Update>,
-    /// The rule that ends the training here.
-    pub stop: Option<Rule>,
 }
 
 /// A training in progress.

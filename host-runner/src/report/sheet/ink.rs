@@ -101,6 +101,25 @@ pub fn text_width(text: &str, size: u32) -> f64 {
     ("sans-serif", size).into_font().box_size(text).map_or(0.0, |(width, _)| f64::from(width))
 }
 
+/// A text.
+#[must_use]
+pub fn text(at: Place, text: &str, size: u32, colour: Colour, align: Align) -> Ink {
+    Ink::Text { at, text: text.to_owned(), size, colour, align, upright: false }
+}
+
+/// A text cut to a width, with two points where something is missing.
+#[must_use]
+pub fn fitting(text: &str, size: u32, width: f64) -> String {
+    if text_width(text, size) <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.to_owned();
+    while !short.is_empty() && text_width(&format!("{short}.."), size) > width {
+        short.pop();
+    }
+    format!("{}..", short.trim_end())
+}
+
 fn register() {
     static REGISTERED: Once = Once::new();
     // Fails only for bytes that are no font, and these are part of the program.
@@ -223,5 +242,12 @@ mod tests {
         assert_eq!(pieces.iter().map(length).map(f64::round).collect::<Vec<_>>(), [6.0, 6.0, 4.0]);
         assert_eq!(pieces[1], [(8.0, 0.0), (10.0, 0.0), (10.0, 4.0)]);
         assert_eq!(dashed(&[(0.0, 0.0), (1.0, 1.0)], &[]), [vec![(0.0, 0.0), (1.0, 1.0)]]);
+    }
+
+    #[test]
+    fn long_texts_are_cut_to_their_room() {
+        assert_eq!(fitting("short", 12, 200.0), "short");
+        let cut = fitting("a very long name of something", 12, 80.0);
+        assert!(cut.ends_with("..") && text_width(&cut, 12) <= 80.0, "{cut}");
     }
 }

@@ -7,6 +7,8 @@
 //! | [`axis`] | spans and ticks |
 //! | [`style`] | colours, dashes, markers |
 //! | [`paint`] | a panel laid out in pixels |
+//! | [`plot`] | the data inside its frame |
+//! | [`legend`] | the names of its layers |
 //! | [`ink`] | what is drawn, and onto what |
 //! | [`raster`] | PNG |
 //!
@@ -25,14 +27,17 @@
 
 pub mod axis;
 pub mod ink;
+pub mod legend;
 pub mod paint;
 pub mod panel;
+pub mod plot;
 pub mod raster;
 pub mod style;
 
 use crate::atomic_file::AtomicFile;
-use ink::{Align, FONT, Ink, text_width};
-use paint::{Frame, fitting, keys, lay_keys, text};
+use ink::{Align, FONT, Ink, fitting, text, text_width};
+use legend::{keys, lay_keys};
+use paint::Frame;
 use panel::Panel;
 use plotters::prelude::*;
 use std::path::Path;

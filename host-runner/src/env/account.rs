@@ -111,6 +111,12 @@ impl Account {
         self.energy_uj as f64 / 1e6 / self.tokens as f64
     }
 
+    /// Requests answered or still waiting at the end.
+    #[must_use]
+    pub const fn requests(&self) -> u64 {
+        self.requests
+    }
+
     /// Share of requests that missed the deadline.
     #[must_use]
     pub fn miss_share(&self) -> f64 {

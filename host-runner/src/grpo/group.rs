@@ -58,6 +58,8 @@ pub struct Group {
     pub rewards: Vec<f64>,
     /// Members that passed the temperature limit.
     pub violations: usize,
+    /// What the stretch of time that the members were tried for counts in its episode: 1 where it is like the others.
+    pub weight: f64,
 }
 
 impl Group {
@@ -81,13 +83,25 @@ impl Group {
             }
         };
         let log_probabilities = actions.iter().map(|action| heads.log_probability(*action)).collect();
-        Self { observation, base, actions, knob, weights, log_probabilities, rewards: Vec::new(), violations: 0 }
+        Self {
+            observation,
+            base,
+            actions,
+            knob,
+            weights,
+            log_probabilities,
+            rewards: Vec::new(),
+            violations: 0,
+            weight: 1.0,
+        }
     }
 
-    /// Advantages of its members, in units of its spread or of the noise floor, whichever is wider.
+    /// Advantages of its members, in units of its spread or of the noise floor, whichever is wider, times its weight.
     #[must_use]
     pub fn advantages(&self, noise_floor: f64) -> Vec<f64> {
-        of_distribution(&self.rewards, &self.shares(), noise_floor)
+        let mut advantages = of_distribution(&self.rewards, &self.shares(), noise_floor);
+        advantages.iter_mut().for_each(|advantage| *advantage *= self.weight);
+        advantages
     }
 
     /// Standard deviation of its rewards.
@@ -123,7 +137,21 @@ fn promoted(rewards: &[f64], weights: &[f64]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::heads::tests::space;
+    use super::super::network::Network;
+    use super::super::update::Policy;
     use super::*;
+
+    #[test]
+    fn a_stretch_that_serves_twice_as_much_counts_twice() {
+        let network = Network::new(2, &[4], space().sizes().iter().sum(), 7);
+        let heads = Policy::of(&network).heads(&[100, -200], &space());
+        let group = Group::choose(vec![100, -200], &heads, Grouping::Drawn(3), &mut Pcg32::new(1));
+        let group = Group { rewards: vec![1.0, 2.0, 4.0], ..group };
+        let twice = Group { weight: 2.0, ..group.clone() }.advantages(0.0);
+        let once = group.advantages(0.0);
+        assert!(once.iter().any(|a| *a > 0.5) && once.iter().zip(twice).all(|(a, b)| (2.0 * a - b).abs() < 1e-12));
+    }
 
     #[test]
     fn who_does_better_than_expected_is_heard() {

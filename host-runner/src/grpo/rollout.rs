@@ -47,11 +47,26 @@ pub struct Context {
     terms: Terms,
     fan_fails_at_s: Option<f64>,
     ends_s: f64,
+    /// Mean arrival rate over all of its load.
+    requests_per_s: f64,
+}
+
+/// What came of an action that was tried.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tried {
+    /// As the evaluation would settle the stretch.
+    pub reward: f64,
+    /// The temperature limit was passed.
+    pub too_hot: bool,
+    /// Requests that came in the time for which it was held.
+    pub requests: u64,
 }
 
 /// Reward that an action costs whose every turn the supervisor changes: less than anything that matters, enough that the
 /// policy does not ask for what it cannot get.
 const OVERRULED: f64 = 0.001;
+/// Least and highest weight of a stretch in its episode.
+const WEIGHTS: (f64, f64) = (0.1, 5.0);
 /// A fan's duty is held so much longer than the other knobs: the heat sink takes minutes to follow.
 const FAN_HOLD: f64 = 12.0;
 
@@ -62,8 +77,10 @@ impl Context {
     /// When the world's limits are unusable; the profile has been checked before.
     #[must_use]
     pub fn random(world: &World, rng: &mut Pcg32) -> Self {
+        let surroundings = Surroundings::random(rng);
+        let requests_per_s = surroundings.requests_per_s();
         let Surroundings { conditions, fan_fails_at_s, load, prompt_tokens, answer_tokens, patience, ends_s } =
-            Surroundings::random(rng);
+            surroundings;
         let board = SimulatedBoard::new(&world.profile.plant, conditions);
         let queue = Queue::with_load(&load, usize::MAX, u64::from(rng.next_u32()));
         let answers = DrawnLengths::new(prompt_tokens, answer_tokens, u64::from(rng.next_u32()));
@@ -75,6 +92,7 @@ impl Context {
             terms,
             fan_fails_at_s,
             ends_s,
+            requests_per_s,
         }
     }
 
@@ -129,14 +147,13 @@ impl Context {
         counted.for_each(|(_, response_s)| account.response(&self.terms, *response_s));
     }
 
-    /// Reward of holding `action` for some seconds, from here, and whether the temperature limit was passed on the way;
-    /// the context itself is not changed.
+    /// What comes of holding `action` for some seconds, from here; the context itself is not changed.
     ///
     /// The action is held on until everybody who came in that time has an answer, or as long again:
     /// who counted with the wait so far would make slow settings look punctual. What they still wait
     /// for then, counts. It is settled as the evaluation settles an episode.
     #[must_use]
-    pub fn value_of(&self, world: &World, telemetry: &Telemetry, action: Action, hold_s: f64) -> (f64, bool) {
+    pub fn value_of(&self, world: &World, telemetry: &Telemetry, action: Action, hold_s: f64) -> Tried {
         let mut trial = self.clone();
         let mut account = Account::default();
         let now_s = trial.service.now_s();
@@ -152,7 +169,7 @@ impl Context {
         }
         let limit_c = f64::from(world.limits.temperature.0) / 1000.0;
         let reward = account.reward(&self.terms) - OVERRULED * account.overruled_share();
-        (reward, account.max_temperature_c > limit_c)
+        Tried { reward, too_hot: account.max_temperature_c > limit_c, requests: account.requests() }
     }
 
     /// The time is not over, or somebody who came in it still waits.
@@ -176,9 +193,14 @@ impl Context {
         let group = Group::choose(observation, &heads, grouping, rng);
         let hold_s = if group.knob == Some(Knob::Fan) { hold_s * FAN_HOLD } else { hold_s };
         let tried = group.actions.iter().map(|action| self.value_of(world, &telemetry, *action, hold_s));
-        let (rewards, violated): (Vec<f64>, Vec<bool>) = tried.unzip();
-        let violations = violated.into_iter().filter(|violated| *violated).count();
-        (telemetry, Group { rewards, violations, ..group })
+        let tried: Vec<Tried> = tried.collect();
+        let rewards = tried.iter().map(|tried| tried.reward).collect();
+        let violations = tried.iter().filter(|tried| tried.too_hot).count();
+        // The reward of an episode is a ratio of sums: where more is served, a stretch counts for more of it. Those who came are
+        // the same for all members.
+        let came = tried.first().map_or(0, |tried| tried.requests);
+        let weight = (came as f64 / (self.requests_per_s * hold_s)).clamp(WEIGHTS.0, WEIGHTS.1);
+        (telemetry, Group { rewards, violations, weight, ..group })
     }
 }
 
@@ -210,7 +232,7 @@ mod tests {
         for seed in 0..20 {
             let mut context = Context::random(&world, &mut Pcg32::new(seed));
             let (telemetry, _) = context.observe(&world);
-            let of = |action| context.value_of(&world, &telemetry, action, 60.0).0;
+            let of = |action| context.value_of(&world, &telemetry, action, 60.0).reward;
             // One by one is as good where few come, and never better: it saves nothing and nobody gets an answer sooner.
             assert!(of(one_by_one) <= of(together) + 0.01, "seed {seed}: {} and {}", of(one_by_one), of(together));
         }
@@ -223,6 +245,6 @@ mod tests {
         let (telemetry, _) = context.observe(&world);
         let of = |context: &Context| context.value_of(&world, &telemetry, Action::default(), 60.0);
         let (first, second) = (of(&context), of(&context));
-        assert!((first.0 - second.0).abs() < 1e-300 && first.1 == second.1);
+        assert_eq!(first, second);
     }
 }

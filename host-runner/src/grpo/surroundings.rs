@@ -11,6 +11,8 @@ const MOST_TOKENS_PER_S: f64 = 900.0;
 const USUAL_ANSWER: f64 = 20.0;
 /// Loads are drawn up to here: the longest context and the longest hold after it, seconds.
 const LOAD_UNTIL_S: f64 = 3500.0;
+/// Fans fail within this time: late enough to have worked, soon enough that a policy learns to be cool by then, seconds.
+const FAILS_WITHIN_S: f64 = 900.0;
 
 /// What a context is put into.
 #[derive(Clone, Debug)]
@@ -52,7 +54,7 @@ impl Surroundings {
             ambient_c,
             start_c: uniform(rng, ambient_c, 94.0),
             seed: u64::from(rng.next_u32()),
-            fan_working: rng.below(2) == 0,
+            fan_working: rng.below(4) != 0,
             floor_scale: uniform(rng, 0.96, 1.04),
             ..Conditions::default()
         };
@@ -60,7 +62,7 @@ impl Surroundings {
         let spread = uniform(rng, 0.0, 0.5);
         Self {
             conditions,
-            fan_fails_at_s: (rng.below(2) == 0).then(|| uniform(rng, 0.0, 3000.0)),
+            fan_fails_at_s: (rng.below(2) == 0).then(|| uniform(rng, 0.0, FAILS_WITHIN_S)),
             load: load(rng, (MOST_TOKENS_PER_S / answer).min(10.0)),
             prompt_tokens: (12, 28),
             answer_tokens: (round(answer * (1.0 - spread)), round(answer * (1.0 + spread))),
@@ -70,13 +72,23 @@ impl Surroundings {
     }
 }
 
-/// Half of the loads are steady, a quarter changes every few minutes, a quarter comes in bursts.
+impl Surroundings {
+    /// Mean arrival rate over all of the load.
+    #[must_use]
+    pub fn requests_per_s(&self) -> f64 {
+        let ends_s = self.load.iter().skip(1).map(|(from_s, _)| *from_s).chain([LOAD_UNTIL_S]);
+        let spans_s = ends_s.zip(&self.load).map(|(to_s, (from_s, rate))| (to_s.min(LOAD_UNTIL_S) - from_s, rate));
+        spans_s.map(|(span_s, rate)| span_s.max(0.0) * rate).sum::<f64>() / LOAD_UNTIL_S
+    }
+}
+
+/// Of eight loads five are steady, one changes every few minutes, and two come in bursts.
 fn load(rng: &mut Pcg32, highest: f64) -> Vec<(f64, f64)> {
     let rate = |rng: &mut Pcg32| log_uniform(rng, (0.3, highest));
     let mut load = vec![(0.0, rate(rng))];
-    let (mut now_s, kind) = (0.0, rng.below(4));
-    while kind >= 2 && now_s < LOAD_UNTIL_S {
-        if kind == 2 {
+    let (mut now_s, kind) = (0.0, rng.below(8));
+    while kind >= 5 && now_s < LOAD_UNTIL_S {
+        if kind == 5 {
             now_s += uniform(rng, 100.0, 400.0);
             load.push((now_s, rate(rng)));
         } else {
@@ -109,6 +121,10 @@ mod tests {
             prop_assert!(load.iter().all(|(_, rate)| (0.29..=13.1).contains(rate)));
             prop_assert!(1 <= low && low <= high && high <= 180);
             prop_assert!((0.4..=12.1).contains(&patience));
+            let rate = Surroundings::random(&mut Pcg32::new(seed)).requests_per_s();
+            let (least, most) = load.iter().fold((f64::MAX, 0.0f64), |(least, most), (_, rate)| (least.min(*rate), most.max(*rate)));
+            prop_assert!(least - 1e-9 <= rate && rate <= most + 1e-9);
+            prop_assert!(load.len() > 1 || (rate - load[0].1).abs() < 1e-9);
         }
     }
 }

@@ -5,7 +5,7 @@
 //! holds a lock on the temporary file, which ends with the process.
 
 use std::fs::{File, TryLockError};
-use std::io::Write;
+use std::io::{Error, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
@@ -28,9 +28,9 @@ pub struct AtomicFileError {
 impl AtomicFile {
     /// Opens a file that will be called `path`; missing folders are made.
     pub fn create(path: &Path) -> Result<Self, AtomicFileError> {
-        let file = std::fs::create_dir_all(folder_of(path)).and_then(|()| temporary(path));
-        let file = file.map_err(|source| AtomicFileError { path: path.into(), source })?;
-        Ok(Self { file: std::io::BufWriter::new(file), path: path.into() })
+        let opened = destination(path).and_then(|path| Ok((temporary(&path)?, path)));
+        let (file, path) = opened.map_err(|source| AtomicFileError { path: path.into(), source })?;
+        Ok(Self { file: std::io::BufWriter::new(file), path })
     }
 
     /// Finds out, before long work, whether a file can be written at `path`.
@@ -40,7 +40,7 @@ impl AtomicFile {
 
     /// Writes a whole file at once; missing folders are made.
     pub fn write(path: &Path, bytes: &[u8]) -> Result<(), AtomicFileError> {
-        let written = std::fs::create_dir_all(folder_of(path)).and_then(|()| replace(path, bytes));
+        let written = destination(path).and_then(|path| replace(&path, bytes));
         written.map_err(|source| AtomicFileError { path: path.into(), source })
     }
 
@@ -61,7 +61,23 @@ impl Write for AtomicFile {
     }
 }
 
-/// Replaces a file by a whole one, which is on the disk when this returns. Its folder must exist.
+/// Where a file called `path` goes, with the folder that it needs: behind links, and nowhere but where there is a regular file
+/// or none. A device that is replaced by a file is a broken system, and a pipe would never get what it waits for.
+fn destination(path: &Path) -> std::io::Result<PathBuf> {
+    std::fs::create_dir_all(folder_of(path))?;
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            Err(Error::new(ErrorKind::IsADirectory, "it is a folder, and a file is to be written"))
+        }
+        Ok(metadata) if !metadata.is_file() => Err(Error::new(ErrorKind::InvalidInput, "it is no regular file")),
+        Ok(_) => std::fs::canonicalize(path),
+        Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => Ok(path.into()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaces a file by a whole one, which is on the disk when this returns. Its folder must exist. A link is replaced, not
+/// followed: nobody leads a program with more rights than his own to another file.
 pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = std::io::BufWriter::new(temporary(path)?);
     file.write_all(bytes)?;
@@ -203,6 +219,26 @@ mod tests {
         assert_eq!(names(folder.path()), ["b.csv"]);
         remove(&folder.path().join("a.csv")).unwrap();
         assert!(remove(&folder.path().join("nowhere/a.csv")).is_err());
+    }
+
+    #[test]
+    fn links_are_followed_and_what_is_no_file_stays_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        std::fs::write(&target, b"old").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        AtomicFile::write(&link, b"new").unwrap();
+        assert!(link.is_symlink() && std::fs::read(&target).unwrap() == b"new");
+        let dangling = folder.path().join("dangling");
+        std::os::unix::fs::symlink(folder.path().join("nowhere"), &dangling).unwrap();
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for path in [Path::new("/dev/null"), &socket, folder.path(), &dangling] {
+            assert!(AtomicFile::check(path).is_err(), "{}", path.display());
+            assert!(AtomicFile::write(path, b"x").is_err(), "{}", path.display());
+        }
+        assert!(!std::fs::metadata(&socket).unwrap().is_file() && dangling.is_symlink());
+        assert_eq!(names(folder.path()).len(), 4);
     }
 
     #[test]

@@ -151,3 +151,29 @@ fn plain_text_and_json_lines() {
     let wanted = Wanted { answer: Some("a".into()), ..Wanted::default() };
     assert_eq!(convert(&path, &wanted).unwrap().prompts, [prompt("one", Some("x"))]);
 }
+
+#[test]
+fn a_way_leads_through_lists_of_structures() {
+    let wanted = Wanted { answer: Some("annotations.short.text".into()), ..Wanted::default() };
+    let expected = [prompt(BRIDGE, None), prompt(HILL, Some("mount grey"))];
+    for name in ["nested.arrow", "nested.parquet"] {
+        assert_eq!(convert(&fixture(name), &wanted).unwrap().prompts, expected, "{name}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("nested.jsonl");
+    let rows = [
+        serde_json::json!({"question": {"text": BRIDGE}, "annotations": []}),
+        serde_json::json!({"question": {"text": HILL}, "annotations": [{"short": [{"text": ["mount grey", "grey"]}]}]}),
+    ];
+    std::fs::write(&path, format!("{}\n{}\n", rows[0], rows[1])).unwrap();
+    assert_eq!(convert(&path, &wanted).unwrap().prompts, expected);
+}
+
+#[test]
+fn a_line_without_the_field_is_a_row_without_a_prompt() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    std::fs::write(&path, "{\"other\": 1}\n{\"question\": \"one\"}\n{\"other\": 2}\n").unwrap();
+    let converted = convert(&path, &Wanted::default()).unwrap();
+    assert_eq!((converted.prompts.as_slice(), converted.empty), ([prompt("one", None)].as_slice(), 2));
+}

@@ -261,47 +261,52 @@ fn arrow(path: &Path, taking: &mut Taking) -> Result<(), ConvertError> {
 fn take_batch(path: &Path, batch: &RecordBatch, taking: &mut Taking) -> Result<(), ConvertError> {
     let schema = batch.schema();
     let there: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    let field =
-        taking.field(path, &there.join(", "), |name| column(batch, name).is_some_and(|c| is_text(c.data_type())))?;
+    let path_of = |name: &str| name.split('.').map(str::to_owned).collect::<Vec<_>>();
+    let holds = |name: &str| {
+        column(batch, &path_of(name)).is_some_and(|(column, inner)| holds_text(column.data_type(), &inner))
+    };
+    let field = taking.field(path, &there.join(", "), holds)?;
+    let (field, answer) = (path_of(&field), taking.wanted.answer.as_deref().map(path_of));
     let prompts = column(batch, &field);
-    let answers = taking.wanted.answer.as_deref().and_then(|answer| column(batch, answer));
+    let answers = answer.as_deref().and_then(|answer| column(batch, answer));
     for row in 0..batch.num_rows() {
-        let text = |column: &Option<ArrayRef>| column.as_ref().and_then(|column| cell(column, row));
-        taking.take(text(&prompts), text(&answers));
+        let text = |found: Option<(&ArrayRef, &[String])>| found.and_then(|(column, inner)| cell(column, row, inner));
+        taking.take(text(prompts), text(answers));
     }
     Ok(())
 }
 
-/// A column, or a member of a structure.
-fn column(batch: &RecordBatch, field: &str) -> Option<ArrayRef> {
-    let mut names = field.split('.');
-    let mut column = batch.column_by_name(names.next()?)?.clone();
-    for name in names {
-        column = column.as_struct_opt()?.column_by_name(name)?.clone();
-    }
-    Some(column)
+/// A column, and the way into it.
+fn column<'a, 'b>(batch: &'a RecordBatch, field: &'b [String]) -> Option<(&'a ArrayRef, &'b [String])> {
+    let (name, inner) = field.split_first()?;
+    Some((batch.column_by_name(name)?, inner))
 }
 
-fn is_text(kind: &DataType) -> bool {
-    match kind {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        DataType::List(inner) | DataType::LargeList(inner) => is_text(inner.data_type()),
+/// There is text at the end of this way; lists have no name of their own.
+fn holds_text(kind: &DataType, field: &[String]) -> bool {
+    match (kind, field) {
+        (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, []) => true,
+        (DataType::List(inner) | DataType::LargeList(inner), _) => holds_text(inner.data_type(), field),
+        (DataType::Struct(members), [name, rest @ ..]) => {
+            members.find(name).is_some_and(|(_, member)| holds_text(member.data_type(), rest))
+        }
         _ => false,
     }
 }
 
-/// A text, or the first text of a list.
-fn cell(column: &ArrayRef, row: usize) -> Option<String> {
+/// The text at the end of a way; of a list the first entry counts.
+fn cell(column: &ArrayRef, row: usize, field: &[String]) -> Option<String> {
     if column.is_null(row) {
         return None;
     }
-    let first = |list: ArrayRef| if list.is_empty() { None } else { cell(&list, 0) };
-    match column.data_type() {
-        DataType::Utf8 => Some(column.as_string::<i32>().value(row).to_owned()),
-        DataType::LargeUtf8 => Some(column.as_string::<i64>().value(row).to_owned()),
-        DataType::Utf8View => Some(column.as_string_view().value(row).to_owned()),
-        DataType::List(_) => first(column.as_list::<i32>().value(row)),
-        DataType::LargeList(_) => first(column.as_list::<i64>().value(row)),
+    let first = |list: ArrayRef| if list.is_empty() { None } else { cell(&list, 0, field) };
+    match (column.data_type(), field) {
+        (DataType::Utf8, []) => Some(column.as_string::<i32>().value(row).to_owned()),
+        (DataType::LargeUtf8, []) => Some(column.as_string::<i64>().value(row).to_owned()),
+        (DataType::Utf8View, []) => Some(column.as_string_view().value(row).to_owned()),
+        (DataType::List(_), _) => first(column.as_list::<i32>().value(row)),
+        (DataType::LargeList(_), _) => first(column.as_list::<i64>().value(row)),
+        (DataType::Struct(_), [name, rest @ ..]) => cell(column.as_struct().column_by_name(name)?, row, rest),
         _ => None,
     }
 }
@@ -315,7 +320,7 @@ fn parquet(path: &Path, taking: &mut Taking) -> Result<(), ConvertError> {
     for row in reader.get_row_iter(None).map_err(broken)? {
         let row = Field::Group(row.map_err(broken)?);
         if field.is_none() {
-            field = Some(taking.field(path, &names_of(&row), |name| holds_text(&row, name))?);
+            field = Some(taking.field(path, &names_of(&row), |name| may_hold(&row, name))?);
         }
         let text = |name: &str| member(&row, name).and_then(text_of);
         let answer = taking.wanted.answer.as_deref().and_then(text);
@@ -332,15 +337,28 @@ fn names_of(row: &Field) -> String {
     columns.get_column_iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// A field without a value may hold text in other rows.
-fn holds_text(row: &Field, name: &str) -> bool {
-    member(row, name).is_some_and(|found| matches!(found, Field::Str(_) | Field::ListInternal(_) | Field::Null))
+/// Text is at the end of this way, or may be in other rows: a field without a value and an empty list say nothing.
+fn may_hold(field: &Field, name: &str) -> bool {
+    match field {
+        Field::Null => true,
+        Field::Str(_) => name.is_empty(),
+        Field::ListInternal(list) => list.elements().first().is_none_or(|first| may_hold(first, name)),
+        Field::Group(_) if !name.is_empty() => {
+            let (name, rest) = name.split_once('.').unwrap_or((name, ""));
+            member(field, name).is_some_and(|member| may_hold(member, rest))
+        }
+        _ => false,
+    }
 }
 
-fn member<'a>(row: &'a Field, field: &str) -> Option<&'a Field> {
-    field.split('.').try_fold(row, |row, name| match row {
-        Field::Group(columns) => columns.get_column_iter().find(|(other, _)| *other == name).map(|(_, field)| field),
-        _ => None,
+/// What is at the end of a way; of a list the first entry counts.
+fn member<'a>(field: &'a Field, name: &str) -> Option<&'a Field> {
+    name.split('.').filter(|name| !name.is_empty()).try_fold(field, |mut field, name| {
+        while let Field::ListInternal(list) = field {
+            field = list.elements().first()?;
+        }
+        let Field::Group(columns) = field else { return None };
+        columns.get_column_iter().find(|(other, _)| *other == name).map(|(_, member)| member)
     })
 }
 
@@ -354,20 +372,36 @@ fn text_of(field: &Field) -> Option<String> {
 
 fn json_lines(path: &Path, taking: &mut Taking) -> Result<(), ConvertError> {
     let text = input_file::read_text(path).map_err(|source| ConvertError::Read { path: path.into(), source })?;
+    let mut rows = Vec::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let wrong = |cause: String| ConvertError::Json { path: path.into(), line: number + 1, cause };
         let row: Value = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
-        let columns = row.as_object().ok_or_else(|| wrong("a line must be a JSON object".to_owned()))?;
-        let there: Vec<&str> = columns.keys().map(String::as_str).collect();
-        let pointer = |name: &str| row.pointer(&format!("/{}", name.replace('.', "/")));
-        let field = taking.field(path, &there.join(", "), |name| {
-            pointer(name).is_some_and(|value| value.is_string() || value.is_array() || value.is_null())
-        })?;
-        let text = |name: &str| pointer(name).and_then(first_text);
+        if !row.is_object() {
+            return Err(wrong("a line must be a JSON object".to_owned()));
+        }
+        rows.push(row);
+    }
+    let Some(columns) = rows.first().and_then(Value::as_object) else { return Ok(()) };
+    let there: Vec<&str> = columns.keys().map(String::as_str).collect();
+    // Rows need not be alike: one that lacks the field has no prompt.
+    let holds = |name: &str| rows.iter().any(|row| at(row, name).is_some_and(|value| first_text(value).is_some()));
+    let field = taking.field(path, &there.join(", "), holds)?;
+    for row in &rows {
+        let text = |name: &str| at(row, name).and_then(first_text);
         let answer = taking.wanted.answer.as_deref().and_then(text);
         taking.take(text(&field), answer);
     }
     Ok(())
+}
+
+/// What is at the end of a way; of a list the first entry counts.
+fn at<'a>(row: &'a Value, field: &str) -> Option<&'a Value> {
+    field.split('.').try_fold(row, |mut value, name| {
+        while let Value::Array(list) = value {
+            value = list.first()?;
+        }
+        value.get(name)
+    })
 }
 
 fn first_text(value: &Value) -> Option<String> {

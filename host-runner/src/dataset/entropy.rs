@@ -174,6 +174,20 @@ pub mod file {
             /// What stands there.
             cell: String,
         },
+        /// A cell is a number that nothing measures.
+        #[error("{path}, row {row}: {column} is {cell}, and must be {least}; mend or remove the row")]
+        Range {
+            /// The file.
+            path: PathBuf,
+            /// From 1.
+            row: usize,
+            /// Its column.
+            column: String,
+            /// What stands there.
+            cell: f64,
+            /// What would be right.
+            least: &'static str,
+        },
         /// It has depths and entropies that nobody marked as synthetic.
         #[error(
             "{path} has the columns early_exit_layer or avg_entropy already and does not flag them as synthetic; they \
@@ -232,11 +246,21 @@ pub mod file {
         let mut rows = Vec::with_capacity(records.len());
         for at in records.iter().enumerate() {
             let [temperature, latency, batch] = columns;
-            rows.push(Row {
+            let row = Row {
                 temperature_c: number(at, temperature)?,
                 latency_s: number(at, latency)?,
                 batch: number(at, batch)?,
-            });
+            };
+            for (column, cell, fits, least) in [
+                (latency, row.latency_s, row.latency_s > 0.0, "above 0"),
+                (batch, row.batch, row.batch >= 1.0, "1 or more"),
+            ] {
+                if !fits {
+                    let column = header.get(column).unwrap_or_default().to_owned();
+                    return Err(EntropyError::Range { path: path.into(), row: at.0 + 1, column, cell, least });
+                }
+            }
+            rows.push(row);
         }
         let highest = |value: fn(&Row) -> f64| rows.iter().map(value).fold(f64::NEG_INFINITY, f64::max);
         let scale = Scale { temperature_c: highest(|row| row.temperature_c), latency_s: highest(|row| row.latency_s) };
@@ -281,6 +305,18 @@ mod tests {
         let path = folder.path().join("grid.csv");
         std::fs::write(&path, text).unwrap();
         (folder, path)
+    }
+
+    #[test]
+    fn what_nothing_measures_is_refused() {
+        for (row, name) in [("70,0,4", "latency"), ("70,-1,4", "latency"), ("70,4,0", "effective_batch_size")] {
+            let (_folder, path) = written(&format!("temperature,latency,effective_batch_size\n60,4,1\n{row}\n"));
+            let refused = synthesize(&path, 1, false).unwrap_err();
+            assert!(
+                matches!(refused, EntropyError::Range { row: 2, .. }) && refused.to_string().contains(name),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

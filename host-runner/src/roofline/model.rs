@@ -4,6 +4,8 @@ use super::RooflineError;
 use super::board::plain;
 use std::str::FromStr;
 
+type Known = (&'static str, f64, f64, f64, f64, f64, bool);
+
 /// Layers and widths of a Llama-like model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
@@ -19,35 +21,35 @@ pub struct Shape {
     pub tied: bool,
 }
 
-/// Name, layers, width, width of keys, vocabulary, tied. From the models' published configurations.
-const KNOWN: [(&str, f64, f64, f64, f64, bool); 27] = [
-    ("llama3.21b", 16.0, 2048.0, 512.0, 128_256.0, true),
-    ("llama3.23b", 28.0, 3072.0, 1024.0, 128_256.0, true),
-    ("llama3.18b", 32.0, 4096.0, 1024.0, 128_256.0, false),
-    ("llama38b", 32.0, 4096.0, 1024.0, 128_256.0, false),
-    ("llama27b", 32.0, 4096.0, 4096.0, 32_000.0, false),
-    ("llama213b", 40.0, 5120.0, 5120.0, 32_000.0, false),
-    ("tinyllama", 22.0, 2048.0, 256.0, 32_000.0, false),
-    ("mistral7b", 32.0, 4096.0, 1024.0, 32_768.0, false),
-    ("qwen2.50.5b", 24.0, 896.0, 128.0, 151_936.0, true),
-    ("qwen2.51.5b", 28.0, 1536.0, 256.0, 151_936.0, true),
-    ("qwen2.53b", 36.0, 2048.0, 256.0, 151_936.0, true),
-    ("qwen2.57b", 28.0, 3584.0, 512.0, 152_064.0, false),
-    ("qwen30.6b", 28.0, 1024.0, 1024.0, 151_936.0, true),
-    ("qwen31.7b", 28.0, 2048.0, 1024.0, 151_936.0, true),
-    ("qwen34b", 36.0, 2560.0, 1024.0, 151_936.0, true),
-    ("qwen38b", 36.0, 4096.0, 1024.0, 151_936.0, false),
-    ("deepseekr1distillqwen1.5b", 28.0, 1536.0, 256.0, 151_936.0, false),
-    ("deepseekr1distillllama8b", 32.0, 4096.0, 1024.0, 128_256.0, false),
-    ("gemma31b", 26.0, 1152.0, 256.0, 262_144.0, true),
-    ("gemma3270m", 18.0, 640.0, 256.0, 262_144.0, true),
-    ("gemma22b", 26.0, 2304.0, 1024.0, 256_000.0, true),
-    ("smollm2135m", 30.0, 576.0, 192.0, 49_152.0, true),
-    ("smollm2360m", 32.0, 960.0, 320.0, 49_152.0, true),
-    ("smollm21.7b", 24.0, 2048.0, 2048.0, 49_152.0, true),
-    ("olmo21b", 16.0, 2048.0, 2048.0, 100_352.0, false),
-    ("falcon31b", 18.0, 2048.0, 1024.0, 131_072.0, false),
-    ("phi3.5mini", 32.0, 3072.0, 3072.0, 32_064.0, false),
+/// Name, parameters, layers, width, width of keys, vocabulary, tied. From the models' published configurations.
+const KNOWN: [Known; 27] = [
+    ("llama3.21b", 1.2358e9, 16.0, 2048.0, 512.0, 128_256.0, true),
+    ("llama3.23b", 3.2127e9, 28.0, 3072.0, 1024.0, 128_256.0, true),
+    ("llama3.18b", 8.0303e9, 32.0, 4096.0, 1024.0, 128_256.0, false),
+    ("llama38b", 8.0303e9, 32.0, 4096.0, 1024.0, 128_256.0, false),
+    ("llama27b", 6.7384e9, 32.0, 4096.0, 4096.0, 32_000.0, false),
+    ("llama213b", 1.30159e10, 40.0, 5120.0, 5120.0, 32_000.0, false),
+    ("tinyllama", 1.1000e9, 22.0, 2048.0, 256.0, 32_000.0, false),
+    ("mistral7b", 7.2480e9, 32.0, 4096.0, 1024.0, 32_768.0, false),
+    ("qwen2.50.5b", 4.940e8, 24.0, 896.0, 128.0, 151_936.0, true),
+    ("qwen2.51.5b", 1.5437e9, 28.0, 1536.0, 256.0, 151_936.0, true),
+    ("qwen2.53b", 3.0859e9, 36.0, 2048.0, 256.0, 151_936.0, true),
+    ("qwen2.57b", 7.6156e9, 28.0, 3584.0, 512.0, 152_064.0, false),
+    ("qwen30.6b", 5.960e8, 28.0, 1024.0, 1024.0, 151_936.0, true),
+    ("qwen31.7b", 1.7206e9, 28.0, 2048.0, 1024.0, 151_936.0, true),
+    ("qwen34b", 4.0225e9, 36.0, 2560.0, 1024.0, 151_936.0, true),
+    ("qwen38b", 8.1907e9, 36.0, 4096.0, 1024.0, 151_936.0, false),
+    ("deepseekr1distillqwen1.5b", 1.7771e9, 28.0, 1536.0, 256.0, 151_936.0, false),
+    ("deepseekr1distillllama8b", 8.0303e9, 32.0, 4096.0, 1024.0, 128_256.0, false),
+    ("gemma31b", 9.999e8, 26.0, 1152.0, 256.0, 262_144.0, true),
+    ("gemma3270m", 2.681e8, 18.0, 640.0, 256.0, 262_144.0, true),
+    ("gemma22b", 2.6143e9, 26.0, 2304.0, 1024.0, 256_000.0, true),
+    ("smollm2135m", 1.345e8, 30.0, 576.0, 192.0, 49_152.0, true),
+    ("smollm2360m", 3.618e8, 32.0, 960.0, 320.0, 49_152.0, true),
+    ("smollm21.7b", 1.7114e9, 24.0, 2048.0, 2048.0, 49_152.0, true),
+    ("olmo21b", 1.4849e9, 16.0, 2048.0, 2048.0, 100_352.0, false),
+    ("falcon31b", 1.6694e9, 18.0, 2048.0, 1024.0, 131_072.0, false),
+    ("phi3.5mini", 3.8211e9, 32.0, 3072.0, 3072.0, 32_064.0, false),
 ];
 
 /// Parameters, layers and width of common models, for names that nobody knows.
@@ -72,16 +74,7 @@ impl Shape {
     /// The shape of a model whose name says which one it is: `Llama-3.2-1B-Instruct`, `meta/llama3.2:1b`.
     #[must_use]
     pub fn known(name: &str) -> Option<Self> {
-        // Dots tell 3.2 from 32; all other signs only separate.
-        let name: String = name
-            .chars()
-            .filter(|c| c.is_ascii_alphanumeric() || *c == '.')
-            .map(|c| c.to_ascii_lowercase())
-            .collect::<String>()
-            .replace("instruct", "")
-            .replace("meta", "");
-        let fits = KNOWN.iter().filter(|known| name.contains(known.0));
-        let &(_, layers, width, kv_width, vocabulary, tied) = fits.max_by_key(|known| known.0.len())?;
+        let &(_, _, layers, width, kv_width, vocabulary, tied) = known(name)?;
         Some(Self { layers, width, kv_width, vocabulary, tied })
     }
 
@@ -113,6 +106,31 @@ impl Shape {
     #[must_use]
     pub fn cache_bytes(&self) -> f64 {
         2.0 * 2.0 * self.layers * self.kv_width
+    }
+}
+
+fn known(name: &str) -> Option<&'static Known> {
+    // Dots tell 3.2 from 32; all other signs only separate.
+    let name: String = name
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '.')
+        .map(|c| c.to_ascii_lowercase())
+        .collect::<String>()
+        .replace("instruct", "")
+        .replace("meta", "");
+    let fits = KNOWN.iter().filter(|known| name.contains(known.0));
+    fits.max_by_key(|known| known.0.len())
+}
+
+/// Parameters of a model of which a size is given. Sizes in names are rounded, by up to 40 %: Llama 3.2 1B has 1.236 billion. So a
+/// size of at most two digits is taken for the name of a known model, if it is within a factor of two, and any other as it is.
+#[must_use]
+pub fn parameters_of(name: &str, given: f64) -> f64 {
+    let digits = given / 10f64.powf(given.log10().floor() - 1.0);
+    let is_rounded = (digits - digits.round()).abs() < 1e-6;
+    match known(name) {
+        Some(&(_, count, ..)) if is_rounded && (0.5..=2.0).contains(&(given / count)) => count,
+        _ => given,
     }
 }
 
@@ -190,6 +208,23 @@ mod tests {
         assert_eq!(Shape::known("DeepSeek-R1-Distill-Llama-8B").map(|shape| shape.layers), Some(32.0));
         assert_eq!(Shape::known("Gemma-3-1B-it").map(|shape| shape.layers), Some(26.0));
         assert_eq!(Shape::known("something else"), None);
+    }
+
+    #[test]
+    fn a_size_from_a_name_is_not_taken_for_a_count() {
+        for (name, given, expected) in [
+            ("Llama-3.2-1B-Instruct", 1e9, 1.2358e9),
+            ("meta/llama3.2:1b", 1.2e9, 1.2358e9),
+            ("Llama-3.1-8B", 8e9, 8.0303e9),
+            ("OLMo-2-1B", 1e9, 1.4849e9),
+            ("SmolLM2-135M", 1.35e8, 1.35e8),
+            ("Llama-3.2-1B", 1.236e9, 1.236e9),
+            ("Llama-3.2-1B", 3e9, 3e9),
+            ("something else", 1e9, 1e9),
+        ] {
+            let found = parameters_of(name, given);
+            assert!((found - expected).abs() < 1.0, "{name} with {given:e}: {found:e}");
+        }
     }
 
     /// File sizes as published on Hugging Face, GB.

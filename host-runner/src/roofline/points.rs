@@ -2,7 +2,7 @@
 //! the columns.
 
 use super::board::{Mode, Roofline, plain};
-use super::model::{Quantization, Shape};
+use super::model::{Quantization, Shape, parameters_of};
 use super::predict::{Model, Prediction, predict};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -273,7 +273,7 @@ impl Cells<'_> {
 
     fn point(&self) -> Result<Point, PointsError> {
         let model = self.needed(MODEL)?;
-        let parameters = self.parameters()?;
+        let parameters = parameters_of(&model, self.parameters()?);
         let quantization = self.needed(QUANTIZATION)?;
         let storage =
             quantization.parse::<Quantization>().map_err(|error| self.wrong(QUANTIZATION[0], error.to_string()))?;

@@ -130,6 +130,7 @@ impl SweepFile {
     /// [`FileError`].
     pub fn open(path: &Path, plan: &Plan) -> Result<Self, FileError> {
         let io = |cause| FileError::Io { path: path.to_owned(), cause };
+        AtomicFile::check(path)?;
         let manifest = manifest_path(path);
         let known = input_file::read_text(&manifest).ok();
         // An empty file is what a crash before the first row leaves.

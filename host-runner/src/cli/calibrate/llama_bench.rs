@@ -13,6 +13,7 @@ use crate::report::manifest::Manifest;
 use crate::report::table::Table;
 use crate::roofline::board::PlantModel;
 use crate::roofline::engine_fit::{EngineFit, HeldOut, fit_engine};
+use crate::roofline::model::parameters_of;
 use crate::roofline::{Roofline, points};
 use anyhow::Context as _;
 use serde_json::json;
@@ -70,7 +71,8 @@ fn choose(options: &Arguments, roofline: &mut Roofline) -> anyhow::Result<()> {
     if let Some(name) = &options.model {
         let both = options.parameters.as_ref().zip(options.quantization.as_ref());
         let (parameters, quantization) = both.context("--model needs --parameters and --quantization")?;
-        let parameters = points::parameters(parameters).map_err(|reason| anyhow::anyhow!("--parameters: {reason}"))?;
+        let given = points::parameters(parameters).map_err(|reason| anyhow::anyhow!("--parameters: {reason}"))?;
+        let parameters = parameters_of(name, given);
         let context_tokens = roofline.plant_model.context_tokens;
         roofline.plant_model =
             PlantModel { name: name.clone(), parameters, quantization: quantization.clone(), context_tokens };

@@ -2,6 +2,7 @@
 
 use super::super::output::{Object, print};
 use super::super::{Format, Outcome};
+use super::keep;
 use crate::atomic_file::AtomicFile;
 use crate::dataset::convert::{Wanted, convert};
 use clap::Args;
@@ -35,12 +36,18 @@ pub struct Arguments {
     split: Option<String>,
     /// Most prompts.
     #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    limit: Option<std::num::NonZeroUsize>,
 }
 
 pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
+    keep(&options.input, &options.out)?;
     let Arguments { field, answer, split, limit, .. } = options;
-    let wanted = Wanted { field: field.clone(), answer: answer.clone(), split: split.clone(), limit: *limit };
+    let wanted = Wanted {
+        field: field.clone(),
+        answer: answer.clone(),
+        split: split.clone(),
+        limit: limit.map(std::num::NonZeroUsize::get),
+    };
     let converted = convert(&options.input, &wanted)?;
     let mut lines = String::new();
     for prompt in &converted.prompts {

@@ -2,6 +2,7 @@
 
 use super::super::output::{Object, print};
 use super::super::{Format, Outcome};
+use super::keep;
 use crate::atomic_file::AtomicFile;
 use crate::dataset::entropy::{FLAG, file::synthesize};
 use crate::report::manifest::Manifest;
@@ -33,7 +34,7 @@ pub struct Arguments {
 }
 
 pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
-    anyhow::ensure!(options.out != options.input, "the grid is not overwritten; name another file with --out");
+    keep(&options.input, &options.out)?;
     let synthesized = synthesize(&options.input, options.seed, options.expand)?;
     AtomicFile::write(&options.out, &synthesized.bytes)?;
     Manifest::of("dataset synth-entropy", options.seed, &[&options.input])

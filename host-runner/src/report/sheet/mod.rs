@@ -270,6 +270,26 @@ mod tests {
     }
 
     #[test]
+    fn bars_stay_inside_their_panel() {
+        for places in [vec![3.0], vec![0.0, 10.0], vec![1.0, 8.0, 32.0]] {
+            let bars = places.iter().map(|x| (*x, 1.0, f64::NAN)).collect::<Vec<_>>();
+            let panel = Panel::new("Bars", Axis::new("clock"), Axis::new("reward"))
+                .with("one", Shape::Bars { bars: bars.clone(), written: false })
+                .with("other", Shape::Bars { bars, written: false });
+            let (inks, _) = Sheet { panel_size: (400, 200), panels: vec![panel], ..Sheet::default() }.inks();
+            let fills = inks
+                .iter()
+                .filter_map(|ink| if let Ink::Fill { from, to, .. } = ink { Some((from.0, to.0)) } else { None });
+            let fills: Vec<(f64, f64)> = fills.skip(2).collect();
+            assert_eq!(fills.len(), 2 * places.len());
+            assert!(
+                fills.iter().all(|(left, right)| MARGIN < *left && left < right && *right < 400.0 + MARGIN),
+                "{fills:?}"
+            );
+        }
+    }
+
+    #[test]
     fn files_are_what_their_names_say() {
         let folder = tempfile::tempdir().unwrap();
         let png = folder.path().join("new/figure.png");

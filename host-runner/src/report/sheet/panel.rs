@@ -156,7 +156,8 @@ impl Panel {
                     ys.extend(points.iter().map(|(_, y, _)| *y));
                 }
                 Shape::Bars { bars, .. } => {
-                    xs.extend(bars.iter().map(|(x, _, _)| *x));
+                    let half = pitch(bars) / 2.0;
+                    xs.extend(bars.iter().flat_map(|(x, _, _)| [x - half, x + half]));
                     let ends = |(_, y, half): &(f64, f64, f64)| [0.0, *y, y + half, y - half];
                     ys.extend(bars.iter().flat_map(ends));
                 }
@@ -186,6 +187,12 @@ impl Panel {
             Shape::Names(names) => !names.is_empty(),
         })
     }
+}
+
+/// Distance of two bars: the least that any two have, 1 for a single one.
+pub(super) fn pitch(bars: &[(f64, f64, f64)]) -> f64 {
+    let gaps = bars.windows(2).map(|pair| (pair[1].0 - pair[0].0).abs()).filter(|gap| *gap > 0.0);
+    gaps.min_by(f64::total_cmp).filter(|gap| gap.is_finite()).unwrap_or(1.0)
 }
 
 /// Trailing moving average over whole windows, each at the place of its last point.

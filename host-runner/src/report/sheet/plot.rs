@@ -3,7 +3,7 @@
 use super::axis::{Scale, plain};
 use super::ink::{Align, Ink, Place, dashed, fitting, text, text_width};
 use super::paint::Frame;
-use super::panel::{Layer, Panel, Rule, Shape};
+use super::panel::{Layer, Panel, Rule, Shape, pitch};
 use super::style::{GREY, INK, MESH, Style, readable_on, sequential};
 
 /// Height of the letters of ticks and labels.
@@ -163,9 +163,7 @@ impl Plot<'_> {
         inks: &mut Vec<Ink>,
     ) {
         let unit = (self.inner.right - self.inner.left) / (self.x_span.1 - self.x_span.0);
-        let gaps = bars.windows(2).map(|pair| (pair[1].0 - pair[0].0).abs()).fold(f64::INFINITY, f64::min);
-        let pitch = if gaps.is_finite() && gaps > 0.0 { gaps } else { 1.0 } * unit;
-        let width = (pitch * 0.82 / groups.max(1) as f64).max(1.0);
+        let width = (pitch(bars) * unit * 0.82 / groups.max(1) as f64).max(1.0);
         // A logarithmic axis has no zero: bars stand on its lower end.
         let zero = if self.panel.y.scale == Scale::Log { self.inner.bottom } else { self.y(0.0) };
         for (x, height, half) in bars.iter().filter(|(_, height, _)| height.is_finite()) {

@@ -113,3 +113,17 @@ pub struct Setting {
 }
 
 wire!(struct Setting { prefill, decode, batch, depth, fan_pwm });
+
+impl Setting {
+    /// The value of a knob, in the unit of its list in [`ActionSpace`].
+    #[must_use]
+    pub fn value(&self, knob: Knob) -> u32 {
+        match knob {
+            Knob::Prefill => self.prefill.0,
+            Knob::Decode => self.decode.0,
+            Knob::Batch => self.batch.into(),
+            Knob::Depth => self.depth.into(),
+            Knob::Fan => self.fan_pwm.into(),
+        }
+    }
+}

@@ -8,6 +8,8 @@
 //! as long as the few functions that every field calls are not inlined there.
 
 use fixed::types::I32F32;
+use heapless::string::StringView;
+use heapless::vec::VecView;
 use heapless::{String, Vec};
 
 /// A value that can be written.
@@ -370,12 +372,18 @@ impl<T: Encode, const N: usize> Encode for Vec<T, N> {
 impl<'a, T: Decode<'a>, const N: usize> Decode<'a> for Vec<T, N> {
     fn read(from: &mut Reader<'a>) -> Self {
         let mut elements = Self::new();
-        for _ in 0..from.length(N) {
-            if elements.push(T::read(from)).is_err() {
-                from.fail();
-            }
-        }
+        read_elements(from, elements.as_mut_view());
         elements
+    }
+}
+
+/// One function for lists of every capacity.
+#[inline(never)]
+fn read_elements<'a, T: Decode<'a>>(from: &mut Reader<'a>, elements: &mut VecView<T>) {
+    for _ in 0..from.length(elements.capacity()) {
+        if elements.push(T::read(from)).is_err() {
+            from.fail();
+        }
     }
 }
 
@@ -388,16 +396,22 @@ impl<const N: usize> Encode for String<N> {
 impl<const N: usize> Decode<'_> for String<N> {
     fn read(from: &mut Reader<'_>) -> Self {
         let mut text = Self::new();
-        let mut rest = <&[u8]>::read(from);
-        while !rest.is_empty() {
-            let first = first_character(rest).filter(|(character, _)| text.push(*character).is_ok());
-            let Some((_, behind)) = first else {
-                from.fail();
-                return Self::new();
-            };
-            rest = behind;
-        }
+        read_text(from, text.as_mut_view());
         text
+    }
+}
+
+/// One function for texts of every capacity.
+#[inline(never)]
+fn read_text(from: &mut Reader<'_>, text: &mut StringView) {
+    let mut rest = <&[u8]>::read(from);
+    while !rest.is_empty() {
+        let first = first_character(rest).filter(|(character, _)| text.push(*character).is_ok());
+        let Some((_, behind)) = first else {
+            text.clear();
+            return from.fail();
+        };
+        rest = behind;
     }
 }
 

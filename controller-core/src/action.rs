@@ -83,6 +83,18 @@ impl Action {
         }
     }
 
+    /// The indices in knob order.
+    #[must_use]
+    pub const fn indices(self) -> [u8; KNOBS] {
+        [self.prefill, self.decode, self.batch, self.depth, self.fan]
+    }
+
+    /// The action with these indices, in knob order.
+    #[must_use]
+    pub const fn from_indices([prefill, decode, batch, depth, fan]: [u8; KNOBS]) -> Self {
+        Self { prefill, decode, batch, depth, fan }
+    }
+
     /// Sets the index of one knob.
     pub const fn set(&mut self, knob: Knob, index: u8) {
         match knob {

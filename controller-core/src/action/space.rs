@@ -120,6 +120,7 @@ impl ActionSpace {
     }
 
     /// The action with exactly these values, or the first knob that does not have its value.
+    #[inline(never)]
     pub fn find(&self, setting: &Setting) -> Result<Action, Knob> {
         let mut action = Action::default();
         for knob in Knob::ALL {
@@ -132,11 +133,12 @@ impl ActionSpace {
 
     /// The action with every index pulled into its list.
     #[must_use]
-    pub fn clamp(&self, mut action: Action) -> Action {
-        for knob in Knob::ALL {
-            action.set(knob, action.get(knob).min(self.last(knob)));
+    pub fn clamp(&self, action: Action) -> Action {
+        let mut indices = action.indices();
+        for (index, last) in indices.iter_mut().zip(self.lasts()) {
+            *index = last.min(*index);
         }
-        action
+        Action::from_indices(indices)
     }
 
     /// The highest index of a knob.
@@ -144,6 +146,12 @@ impl ActionSpace {
     pub fn last(&self, knob: Knob) -> u8 {
         // MAX_VALUES fits into a byte, so the length does.
         u8::try_from(self.len(knob).saturating_sub(1)).unwrap_or(u8::MAX)
+    }
+
+    /// The highest index of every knob, in knob order.
+    #[must_use]
+    pub fn lasts(&self) -> [u8; KNOBS] {
+        Knob::ALL.map(|knob| self.last(knob))
     }
 
     /// The safest action: lowest clocks, smallest batch, full depth, fan full. Full depth, because

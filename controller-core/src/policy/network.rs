@@ -46,6 +46,7 @@ impl Outline {
 }
 
 /// Number of logits of the last layer.
+#[inline(never)]
 pub(super) fn logits(heads: Heads, sizes: [usize; KNOBS]) -> usize {
     match heads {
         Heads::Joint => sizes.iter().product(),

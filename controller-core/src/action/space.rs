@@ -144,14 +144,13 @@ impl ActionSpace {
     /// The highest index of a knob.
     #[must_use]
     pub fn last(&self, knob: Knob) -> u8 {
-        // MAX_VALUES fits into a byte, so the length does.
-        u8::try_from(self.len(knob).saturating_sub(1)).unwrap_or(u8::MAX)
+        last_of(self.len(knob))
     }
 
     /// The highest index of every knob, in knob order.
     #[must_use]
     pub fn lasts(&self) -> [u8; KNOBS] {
-        Knob::ALL.map(|knob| self.last(knob))
+        self.sizes().map(last_of)
     }
 
     /// The safest action: lowest clocks, smallest batch, full depth, fan full. Full depth, because
@@ -202,6 +201,11 @@ impl ActionSpace {
         }
         Some(action)
     }
+}
+
+/// The last index of a list. MAX_VALUES fits into a byte, so the length does.
+fn last_of(length: usize) -> u8 {
+    u8::try_from(length.saturating_sub(1)).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]

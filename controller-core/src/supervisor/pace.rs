@@ -139,8 +139,7 @@ pub(super) struct Pacer {
 /// How far every knob lies from its safe end, in steps: depth and fan are safe at their last index. The same function turns
 /// steps into indices.
 #[inline(never)]
-fn exposure(action: Action, actions: &ActionSpace) -> Action {
-    let [.., depth, fan] = actions.lasts();
+fn exposure(action: Action, [.., depth, fan]: [u8; KNOBS]) -> Action {
     Action { depth: depth.saturating_sub(action.depth), fan: fan.saturating_sub(action.fan), ..action }
 }
 
@@ -153,8 +152,9 @@ impl Pacer {
     /// As much of a wish, which must lie in the action space, as the pace allows now.
     pub(super) fn limit(&self, now: Instant, wanted: Action, paces: &Paces, actions: &ActionSpace) -> Action {
         let Some(applied) = self.applied else { return wanted };
-        let (from, lasts) = (exposure(applied, actions).indices(), actions.lasts());
-        let mut to = exposure(wanted, actions).indices();
+        let lasts = actions.lasts();
+        let from = exposure(applied, lasts).indices();
+        let mut to = exposure(wanted, lasts).indices();
         let knobs = Knob::ALL.iter().zip(&self.free_at).zip(from).zip(lasts);
         for ((((&knob, &free_at), from), last), to) in knobs.zip(&mut to) {
             let Some(way @ 1..) = to.checked_sub(from) else { continue };
@@ -163,13 +163,14 @@ impl Pacer {
             let step = if now < free_at || too_short { 0 } else { way.min(pace.slew) };
             *to = from.saturating_add(step);
         }
-        exposure(Action::from_indices(to), actions)
+        exposure(Action::from_indices(to), lasts)
     }
 
     /// Remembers what runs from now on.
     pub(super) fn remember(&mut self, now: Instant, applied: Action, paces: &Paces, actions: &ActionSpace) {
         let Some(before) = self.applied.replace(applied) else { return };
-        let (was, is) = (exposure(before, actions).indices(), exposure(applied, actions).indices());
+        let lasts = actions.lasts();
+        let (was, is) = (exposure(before, lasts).indices(), exposure(applied, lasts).indices());
         for (((&knob, free_at), was), is) in Knob::ALL.iter().zip(&mut self.free_at).zip(was).zip(is) {
             if is < was {
                 *free_at = now + paces.get(knob).dwell;

@@ -115,9 +115,9 @@ impl FeatureRange {
             return 0; // refused by `Layout` checks; harmless all the same
         }
         let above = (i64::from(raw) - i64::from(self.low)).clamp(0, span);
-        let one = i64::from(ONE);
-        let scaled = signed_quotient(above * 2 * one + span / 2, span) - one;
-        i16::try_from(scaled).unwrap_or(ONE)
+        let (above, span, one) = (above.unsigned_abs(), span.unsigned_abs(), u64::from(ONE.unsigned_abs()));
+        let steps = quotient(above * 2 * one + span / 2, span); // from -1 upwards
+        i16::try_from(steps).map_or(ONE, |steps| steps - ONE)
     }
 }
 

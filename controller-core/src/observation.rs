@@ -239,6 +239,13 @@ const REQUESTS: u16 = 256;
 /// Requests that the expected response counts for.
 const EXPECTED: u16 = 16;
 
+/// A mean moved towards a value by a share, Q16.
+#[inline(never)]
+fn towards(mean: u32, value: u32, share: i64) -> u32 {
+    let step = ((i64::from(value) - i64::from(mean)) * share) >> 16;
+    u32::try_from(i64::from(mean) + step).unwrap_or(value)
+}
+
 impl Observer {
     /// Observes for a reward that allows a response so long.
     #[must_use]
@@ -289,10 +296,6 @@ impl Observer {
         let share = |among: u16| {
             let among = u32::from(among.clamp(1, REQUESTS));
             i64::from((u32::from(requests).min(among) << 16) / among)
-        };
-        let towards = |mean: u32, value: u32, share: i64| {
-            let step = ((i64::from(value) - i64::from(mean)) * share) >> 16;
-            u32::try_from(i64::from(mean) + step).unwrap_or(value)
         };
         let (alone, with_expected) = (share(so_far), share(so_far.saturating_add(EXPECTED)));
         let response = self.share_of_limit(response) << 8;

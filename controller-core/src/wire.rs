@@ -255,7 +255,7 @@ impl Encode for u32 {
 
 impl Decode<'_> for u32 {
     fn read(from: &mut Reader<'_>) -> Self {
-        from.narrow(Self::BITS)
+        from.variant()
     }
 }
 
@@ -454,9 +454,12 @@ macro_rules! wire {
     }) => {
         impl<'a $(, $parameter: $crate::wire::Encode)?> $crate::wire::Encode for $name {
             fn write(&self, to: &mut $crate::wire::Writer<'_>) {
+                // The number in one place for all variants, most of which are nothing else.
+                to.push(match self {
+                    $($(#[$only])? Self::$variant { .. } => $number,)+
+                });
                 match self {
                     $($(#[$only])? Self::$variant $(($inner))? $({ $($field),+ })? => {
-                        to.push($number);
                         $($crate::wire::Encode::write($inner, to);)?
                         $($($crate::wire::Encode::write($field, to);)+)?
                     })+

@@ -203,7 +203,7 @@ impl ActionSpace {
     }
 }
 
-/// The last index of a list. MAX_VALUES fits into a byte, so the length does.
+/// The last index of a list. [`MAX_VALUES`] fits into a byte, so the length does.
 fn last_of(length: usize) -> u8 {
     u8::try_from(length.saturating_sub(1)).unwrap_or(u8::MAX)
 }

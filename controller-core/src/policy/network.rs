@@ -46,7 +46,6 @@ impl Outline {
 }
 
 /// Number of logits of the last layer.
-#[inline(never)]
 pub(super) fn logits(heads: Heads, sizes: [usize; KNOBS]) -> usize {
     match heads {
         Heads::Joint => sizes.iter().product(),

@@ -83,6 +83,18 @@ impl Action {
         }
     }
 
+    /// The indices in knob order.
+    #[must_use]
+    pub const fn indices(self) -> [u8; KNOBS] {
+        [self.prefill, self.decode, self.batch, self.depth, self.fan]
+    }
+
+    /// The action with these indices, in knob order.
+    #[must_use]
+    pub const fn from_indices([prefill, decode, batch, depth, fan]: [u8; KNOBS]) -> Self {
+        Self { prefill, decode, batch, depth, fan }
+    }
+
     /// Sets the index of one knob.
     pub const fn set(&mut self, knob: Knob, index: u8) {
         match knob {
@@ -113,3 +125,17 @@ pub struct Setting {
 }
 
 wire!(struct Setting { prefill, decode, batch, depth, fan_pwm });
+
+impl Setting {
+    /// The value of a knob, in the unit of its list in [`ActionSpace`].
+    #[must_use]
+    pub fn value(&self, knob: Knob) -> u32 {
+        match knob {
+            Knob::Prefill => self.prefill.0,
+            Knob::Decode => self.decode.0,
+            Knob::Batch => self.batch.into(),
+            Knob::Depth => self.depth.into(),
+            Knob::Fan => self.fan_pwm.into(),
+        }
+    }
+}

@@ -259,8 +259,10 @@ impl Turns {
     fn decide(&mut self, requested: Action, observation: &[i16], now: Instant, telemetry: &Telemetry) -> Decision {
         let slope = self.observer.slope_mk_per_s();
         let decision = self.supervisor.supervise(now, telemetry, slope, requested, &self.actions);
+        self.open = false;
         // The supervisor hands out clamped actions only, so the setting always exists.
-        self.record = self.actions.setting(decision.applied).map(|setting| StepRecord {
+        let Some(setting) = self.actions.setting(decision.applied) else { return decision };
+        self.record = Some(StepRecord {
             sequence: self.sequence,
             decided_at: now,
             telemetry: *telemetry,
@@ -271,7 +273,7 @@ impl Turns {
             measurement: Measurement::default(),
             reward: None,
         });
-        self.open = self.record.is_some();
+        self.open = true;
         decision
     }
 

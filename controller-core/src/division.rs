@@ -30,6 +30,7 @@ pub fn signed_quotient(numerator: i64, denominator: i64) -> i64 {
 /// `None` where the denominator is 0 or the quotient does not fit.
 ///
 /// The numerator must lie above `i128::MIN`.
+#[cfg(feature = "published")]
 #[inline(never)]
 pub fn divide(numerator: i128, denominator: i128, fraction: u32) -> Option<i64> {
     let magnitude = divide_magnitudes(numerator.unsigned_abs(), denominator.unsigned_abs(), fraction)?;
@@ -40,19 +41,20 @@ pub fn divide(numerator: i128, denominator: i128, fraction: u32) -> Option<i64> 
     }
 }
 
+#[cfg(feature = "published")]
 fn divide_magnitudes(numerator: u128, denominator: u128, fraction: u32) -> Option<u64> {
     match (u64::try_from(numerator), u64::try_from(denominator)) {
-        (Ok(numerator), Ok(denominator)) if HAS_WIDE_DIVIDER && numerator.leading_zeros() >= fraction => {
-            (numerator << fraction).checked_div(denominator)
-        }
         (Ok(numerator), Ok(denominator)) => divide_narrow(numerator, denominator, fraction),
         _ => divide_wide(numerator, denominator, fraction),
     }
 }
 
-/// Bit by bit, some 15 instructions each on a 32-bit machine.
+/// The same of positive numbers that fit 64 bits. Bit by bit, some 15 instructions each on a 32-bit machine.
 #[inline(never)]
-fn divide_narrow(mut rest: u64, mut divisor: u64, fraction: u32) -> Option<u64> {
+pub fn divide_narrow(mut rest: u64, mut divisor: u64, fraction: u32) -> Option<u64> {
+    if HAS_WIDE_DIVIDER && rest.leading_zeros() >= fraction {
+        return (rest << fraction).checked_div(divisor);
+    }
     if divisor == 0 {
         return None;
     }
@@ -77,7 +79,8 @@ fn divide_narrow(mut rest: u64, mut divisor: u64, fraction: u32) -> Option<u64> 
     Some(quotient)
 }
 
-/// The same at twice the cost. Nothing is carried, since magnitudes of signed numbers have a bit to spare.
+/// The same of 128 bits at twice the cost. Nothing is carried, since magnitudes of signed numbers have a bit to spare.
+#[cfg(feature = "published")]
 fn divide_wide(mut rest: u128, mut divisor: u128, fraction: u32) -> Option<u64> {
     if divisor == 0 {
         return None;

@@ -1,7 +1,7 @@
 //! From telemetry to the policy's input: named features, each mapped linearly to a signed integer.
 
 use crate::action::{Action, Setting};
-use crate::division::{divide, quotient, signed_quotient};
+use crate::division::{quotient, signed_quotient};
 use crate::telemetry::{Measurement, Telemetry};
 use crate::time::{Duration, Instant};
 use crate::units::MilliCelsius;
@@ -115,9 +115,9 @@ impl FeatureRange {
             return 0; // refused by `Layout` checks; harmless all the same
         }
         let above = (i64::from(raw) - i64::from(self.low)).clamp(0, span);
-        let one = i64::from(ONE);
-        let scaled = signed_quotient(above * 2 * one + span / 2, span) - one;
-        i16::try_from(scaled).unwrap_or(ONE)
+        let (above, span, one) = (above.unsigned_abs(), span.unsigned_abs(), u64::from(ONE.unsigned_abs()));
+        let steps = quotient(above * 2 * one + span / 2, span); // from -1 upwards
+        i16::try_from(steps).map_or(ONE, |steps| steps - ONE)
     }
 }
 
@@ -239,6 +239,13 @@ const REQUESTS: u16 = 256;
 /// Requests that the expected response counts for.
 const EXPECTED: u16 = 16;
 
+/// A mean moved towards a value by a share, Q16.
+#[inline(never)]
+fn towards(mean: u32, value: u32, share: i64) -> u32 {
+    let step = ((i64::from(value) - i64::from(mean)) * share) >> 16;
+    u32::try_from(i64::from(mean) + step).unwrap_or(value)
+}
+
 impl Observer {
     /// Observes for a reward that allows a response so long.
     #[must_use]
@@ -257,10 +264,13 @@ impl Observer {
         if elapsed == 0 {
             return;
         }
-        // Backward Euler: stable for any gap between samples.
-        let (dt, tau) = (i128::from(elapsed), i128::from(SLOPE_TIME_CONSTANT.micros()));
-        let step = divide(i128::from(ucelsius - trend.filtered_ucelsius) * dt, dt + tau, 0);
-        trend.filtered_ucelsius += step.unwrap_or(0);
+        // Backward Euler: stable for any gap between samples. Of the lead, lead·tau / (dt + tau) is left, rounded up; the
+        // product fits 64 bits below 600,000 °C.
+        let (lead, tau) = (ucelsius - trend.filtered_ucelsius, SLOPE_TIME_CONSTANT.micros());
+        let whole = elapsed.saturating_add(tau);
+        let left = quotient(lead.unsigned_abs().saturating_mul(tau).saturating_add(whole - 1), whole);
+        let left = i64::try_from(left).unwrap_or(0);
+        trend.filtered_ucelsius = if lead < 0 { ucelsius + left } else { ucelsius - left };
         trend.latest = temperature;
         trend.updated_at = taken_at;
     }
@@ -286,10 +296,6 @@ impl Observer {
         let share = |among: u16| {
             let among = u32::from(among.clamp(1, REQUESTS));
             i64::from((u32::from(requests).min(among) << 16) / among)
-        };
-        let towards = |mean: u32, value: u32, share: i64| {
-            let step = ((i64::from(value) - i64::from(mean)) * share) >> 16;
-            u32::try_from(i64::from(mean) + step).unwrap_or(value)
         };
         let (alone, with_expected) = (share(so_far), share(so_far.saturating_add(EXPECTED)));
         let response = self.share_of_limit(response) << 8;
@@ -322,6 +328,7 @@ impl Observer {
 
     /// The raw value of one feature. An absent reading counts as its dangerous end: hot, no fan.
     #[must_use]
+    #[inline(never)]
     pub fn raw(&self, range: &FeatureRange, telemetry: &Telemetry) -> i32 {
         let unsigned = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
         let before_first_batch = range.low;
@@ -370,6 +377,7 @@ impl Observer {
     }
 
     /// Thousandths of the response limit, less than 2^24: a 256th of them fits 32 bits.
+    #[inline(never)]
     fn share_of_limit(&self, time: Duration) -> u32 {
         let share = quotient(time.micros().saturating_mul(1000), self.response_limit.micros().max(1));
         u32::try_from(share).unwrap_or(u32::MAX).min(u32::MAX >> 8)
@@ -405,6 +413,21 @@ mod tests {
             let (x, y) = (range.normalize(a.min(b)), range.normalize(a.max(b)));
             prop_assert!(x <= y);
             prop_assert!((-ONE..=ONE).contains(&x) && (-ONE..=ONE).contains(&y));
+        }
+    }
+
+    proptest! {
+        /// `filtered + lead·dt / (dt + tau)`, the quotient towards zero.
+        #[test]
+        fn the_filter_steps_as_in_wider_numbers(first in -300_000i32..600_000, second in -300_000i32..600_000, micros in 1u64.., less in 0u32..64) {
+            let elapsed = (micros >> less).max(1);
+            let mut observer = Observer::default();
+            observer.watch(MilliCelsius(first), Instant::ZERO);
+            observer.watch(MilliCelsius(second), Instant::from_micros(elapsed));
+            let (dt, lead) = (i128::from(elapsed), 1000 * i128::from(second - first));
+            let step = lead * dt / (dt + i128::from(SLOPE_TIME_CONSTANT.micros()));
+            let filtered = observer.trend.unwrap().filtered_ucelsius;
+            prop_assert_eq!(i128::from(filtered), 1000 * i128::from(first) + step);
         }
     }
 

@@ -39,6 +39,7 @@ impl<T: Encode> Encode for Reading<T> {
 }
 
 impl<'a, T: Decode<'a>> Decode<'a> for Reading<T> {
+    #[inline(never)]
     fn read(from: &mut Reader<'a>) -> Self {
         match from.variant() {
             0 => Self::Present { value: T::read(from), taken_at: Instant::read(from) },

@@ -51,23 +51,36 @@ impl core::error::Error for ActionSpaceError {}
 impl ActionSpace {
     /// Checks that every knob has ascending values and that batch and depth start at 1 or above.
     pub fn check(&self) -> Result<(), ActionSpaceError> {
-        fn ascending<T: PartialOrd>(values: &[T], knob: Knob) -> Result<(), ActionSpaceError> {
-            if values.is_empty() {
+        for knob in Knob::ALL {
+            if self.len(knob) == 0 {
                 return Err(ActionSpaceError::Empty(knob));
             }
-            if values.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err(ActionSpaceError::NotAscending(knob)) }
-        }
-        ascending(&self.prefill_khz, Knob::Prefill)?;
-        ascending(&self.decode_khz, Knob::Decode)?;
-        ascending(&self.batch, Knob::Batch)?;
-        ascending(&self.depth, Knob::Depth)?;
-        ascending(&self.fan_pwm, Knob::Fan)?;
-        for (values, knob) in [(&self.batch, Knob::Batch), (&self.depth, Knob::Depth)] {
-            if values.first() == Some(&0) {
-                return Err(ActionSpaceError::Zero(knob));
+            if !self.values(knob).is_sorted_by(|a, b| a < b) {
+                return Err(ActionSpaceError::NotAscending(knob));
             }
         }
-        Ok(())
+        match [Knob::Batch, Knob::Depth].into_iter().find(|&knob| self.value(knob, 0) == Some(0)) {
+            Some(knob) => Err(ActionSpaceError::Zero(knob)),
+            None => Ok(()),
+        }
+    }
+
+    /// The value of a knob at an index, in the unit of its list; `None` beyond the last.
+    #[must_use]
+    #[inline(never)] // whoever goes through knobs and values has one way to them in flash
+    pub fn value(&self, knob: Knob, index: usize) -> Option<u32> {
+        match knob {
+            Knob::Prefill => self.prefill_khz.get(index).copied(),
+            Knob::Decode => self.decode_khz.get(index).copied(),
+            Knob::Batch => self.batch.get(index).copied().map(u32::from),
+            Knob::Depth => self.depth.get(index).copied().map(u32::from),
+            Knob::Fan => self.fan_pwm.get(index).copied().map(u32::from),
+        }
+    }
+
+    /// The values of a knob, in the unit of its list.
+    pub fn values(&self, knob: Knob) -> impl Iterator<Item = u32> {
+        (0..MAX_VALUES).map_while(move |index| self.value(knob, index))
     }
 
     /// How many values a knob has.
@@ -107,34 +120,37 @@ impl ActionSpace {
     }
 
     /// The action with exactly these values, or the first knob that does not have its value.
+    #[inline(never)]
     pub fn find(&self, setting: &Setting) -> Result<Action, Knob> {
-        fn index<T: PartialEq + Copy>(values: &[T], wanted: T, knob: Knob) -> Result<u8, Knob> {
-            let found = values.iter().position(|value| *value == wanted);
-            found.and_then(|index| u8::try_from(index).ok()).ok_or(knob)
+        let mut action = Action::default();
+        for knob in Knob::ALL {
+            let wanted = setting.value(knob);
+            let index = (0u8..).zip(self.values(knob)).find(|(_, value)| *value == wanted).ok_or(knob)?.0;
+            action.set(knob, index);
         }
-        Ok(Action {
-            prefill: index(&self.prefill_khz, setting.prefill.0, Knob::Prefill)?,
-            decode: index(&self.decode_khz, setting.decode.0, Knob::Decode)?,
-            batch: index(&self.batch, setting.batch, Knob::Batch)?,
-            depth: index(&self.depth, setting.depth, Knob::Depth)?,
-            fan: index(&self.fan_pwm, setting.fan_pwm, Knob::Fan)?,
-        })
+        Ok(action)
     }
 
     /// The action with every index pulled into its list.
     #[must_use]
-    pub fn clamp(&self, mut action: Action) -> Action {
-        for knob in Knob::ALL {
-            action.set(knob, action.get(knob).min(self.last(knob)));
+    pub fn clamp(&self, action: Action) -> Action {
+        let mut indices = action.indices();
+        for (index, last) in indices.iter_mut().zip(self.lasts()) {
+            *index = last.min(*index);
         }
-        action
+        Action::from_indices(indices)
     }
 
     /// The highest index of a knob.
     #[must_use]
     pub fn last(&self, knob: Knob) -> u8 {
-        // MAX_VALUES fits into a byte, so the length does.
-        u8::try_from(self.len(knob).saturating_sub(1)).unwrap_or(u8::MAX)
+        last_of(self.len(knob))
+    }
+
+    /// The highest index of every knob, in knob order.
+    #[must_use]
+    pub fn lasts(&self) -> [u8; KNOBS] {
+        self.sizes().map(last_of)
     }
 
     /// The safest action: lowest clocks, smallest batch, full depth, fan full. Full depth, because
@@ -185,6 +201,11 @@ impl ActionSpace {
         }
         Some(action)
     }
+}
+
+/// The last index of a list. [`MAX_VALUES`] fits into a byte, so the length does.
+fn last_of(length: usize) -> u8 {
+    u8::try_from(length.saturating_sub(1)).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]

@@ -69,14 +69,7 @@ impl<'a> Learned<'a> {
 /// Checks that a policy was trained for the knobs of this board.
 pub fn check_actions(header: &Header, actions: &ActionSpace) -> Result<(), LearnedError> {
     let trained = &header.actions;
-    let equal = |knob| match knob {
-        Knob::Prefill => trained.prefill_khz == actions.prefill_khz,
-        Knob::Decode => trained.decode_khz == actions.decode_khz,
-        Knob::Batch => trained.batch == actions.batch,
-        Knob::Depth => trained.depth == actions.depth,
-        Knob::Fan => trained.fan_pwm == actions.fan_pwm,
-    };
-    match Knob::ALL.into_iter().find(|&knob| !equal(knob)) {
+    match Knob::ALL.into_iter().find(|&knob| !trained.values(knob).eq(actions.values(knob))) {
         Some(knob) => Err(LearnedError::OtherActions { knob, policy: trained.len(knob), board: actions.len(knob) }),
         None => Ok(()),
     }

@@ -12,7 +12,7 @@ use crate::action::{Action, ActionSpace, KNOBS, Knob};
 use crate::checksum::Checksum;
 use crate::observation::{Layout, MAX_FEATURES, Observation, check_layout};
 use crate::reward::Variant;
-use crate::wire::{from_bytes, wire};
+use crate::wire::{Decode, Reader, wire};
 use heapless::{String, Vec};
 use serde::{Deserialize, Serialize};
 
@@ -164,7 +164,7 @@ pub struct Golden {
 /// A policy image that has passed every check.
 #[derive(Clone, Debug)]
 pub struct PolicyImage<'a> {
-    prefix: [u8; PREFIX_LEN],
+    prefix: &'a [u8; PREFIX_LEN],
     header: Header,
     parameters: &'a [Row],
     goldens: &'a [u8],
@@ -181,7 +181,12 @@ impl<'a> PolicyImage<'a> {
         }
         let header_len = header_len(prefix);
         let header_bytes = body.get(..header_len).ok_or(ImageError::Truncated)?;
-        let header: Header = from_bytes(header_bytes).ok_or(ImageError::Header)?;
+        // The header is large: it is read where it stays, and asked afterwards.
+        let mut reader = Reader::new(header_bytes);
+        let header = Header::read(&mut reader);
+        if !reader.is_done() {
+            return Err(ImageError::Header);
+        }
         header.check()?;
         let found = u32::from_le_bytes([s0, s1, s2, s3]);
         let expected = schema_hash(&header);
@@ -204,7 +209,7 @@ impl<'a> PolicyImage<'a> {
         if goldens.len() != usize::from(header.goldens) * golden_len(&header) {
             return Err(ImageError::Truncated);
         }
-        Ok(Self { prefix: *prefix, header, parameters, goldens })
+        Ok(Self { prefix, header, parameters, goldens })
     }
 
     /// The self-description.
@@ -227,7 +232,7 @@ impl<'a> PolicyImage<'a> {
     pub(super) fn outline(&self) -> Outline {
         let Header { observation, hidden, heads, actions, .. } = &self.header;
         Outline {
-            prefix: self.prefix,
+            prefix: *self.prefix,
             observation: observation.clone(),
             hidden: hidden.clone(),
             heads: *heads,

@@ -84,13 +84,13 @@ impl<'a> Layer<'a> {
     /// Proves that no input can overflow an accumulator: |bias| + half a step of rounding +
     /// 8191·Σ|weight| fits an `i32`. Padding must be neutral, so that an image has one form only.
     pub(super) fn check(mut self, number: u8, shape: Shape, shift: Option<u8>) -> Result<(), ImageError> {
-        let half = (1u64 << shift.unwrap_or(0)) >> 1;
+        let half = (1u32 << shift.unwrap_or(0)) >> 1;
         let mut units = 0..shape.outputs;
         while let Some((biases, weights)) = self.next_block() {
             for (lane, bias) in kernel::biases(biases).into_iter().enumerate() {
                 let real = units.next().is_some();
                 let mut inputs = if real { 0..shape.inputs } else { 0..0 };
-                let mut sum = 0u64;
+                let mut sum = 0u32;
                 for weight in weights.iter().flat_map(|row| kernel::weights(row, lane)) {
                     if weight.unsigned_abs() > ONE.unsigned_abs() {
                         return Err(ImageError::WeightRange { layer: number });
@@ -98,10 +98,11 @@ impl<'a> Layer<'a> {
                     if inputs.next().is_none() && weight != 0 {
                         return Err(ImageError::Padding { layer: number });
                     }
-                    sum += u64::from(weight.unsigned_abs());
+                    sum = sum.saturating_add(weight.unsigned_abs().into());
                 }
-                let magnitude = u64::from(bias.unsigned_abs()) + half + sum * u64::from(ONE.unsigned_abs());
-                if real && magnitude > u64::from(i32::MAX.unsigned_abs()) {
+                let products = sum.saturating_mul(ONE.unsigned_abs().into());
+                let magnitude = products.saturating_add(half).saturating_add(bias.unsigned_abs());
+                if real && magnitude > i32::MAX.unsigned_abs() {
                     return Err(ImageError::AccumulatorRange { layer: number });
                 }
                 if !real && bias != padding_bias(shift.is_none()) {

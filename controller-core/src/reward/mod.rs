@@ -25,7 +25,9 @@ pub mod step;
 #[cfg(feature = "published")]
 pub mod unified;
 
+#[cfg(feature = "published")]
 use crate::division::divide;
+use crate::division::divide_narrow;
 use crate::wire::wire;
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -143,17 +145,12 @@ impl core::error::Error for RewardError {}
 
 // The arithmetic of more than 64 bits is kept once in the flash of a microcontroller, not once per use.
 
-/// `(a · b + rounding) / 2^32`, towards minus infinity, saturating.
-#[inline(never)]
-fn scale(a: i64, b: i64, rounding: u32) -> i64 {
-    let scaled = (i128::from(a) * i128::from(b) + i128::from(rounding)) >> 32;
-    i64::try_from(scaled).unwrap_or(if scaled > 0 { i64::MAX } else { i64::MIN })
-}
-
 /// Nearest millionth, saturating.
+#[inline(never)]
 fn to_micro(value: Fixed) -> i32 {
-    let scaled = scale(value.to_bits(), MICRO.into(), 1 << 31);
-    i32::try_from(scaled).unwrap_or(if scaled > 0 { i32::MAX } else { i32::MIN })
+    let (whole, part) = (value.to_bits() >> 32, value.to_bits() & 0xFFFF_FFFF);
+    let micro = whole * i64::from(MICRO) + ((part * i64::from(MICRO) + (1 << 31)) >> 32);
+    i32::try_from(micro).unwrap_or(if micro > 0 { i32::MAX } else { i32::MIN })
 }
 
 /// `a / b`, towards zero; `None` where it is too large or b is 0.
@@ -163,12 +160,22 @@ fn quotient(a: Fixed, b: Fixed) -> Option<Fixed> {
     divide(a.to_bits().into(), b.to_bits().into(), Fixed::FRAC_NBITS).map(Fixed::from_bits)
 }
 
-/// `a · b`, saturating.
+/// `a · b`, towards minus infinity, saturating.
+#[inline(never)]
 fn product(a: Fixed, b: Fixed) -> Fixed {
-    Fixed::from_bits(scale(a.to_bits(), b.to_bits(), 0))
+    let scaled = (i128::from(a.to_bits()) * i128::from(b.to_bits())) >> 32;
+    Fixed::from_bits(i64::try_from(scaled).unwrap_or(if scaled > 0 { i64::MAX } else { i64::MIN }))
+}
+
+/// `numerator / denominator`, towards zero, saturating.
+#[inline(never)]
+fn share(numerator: u64, denominator: u64) -> Fixed {
+    let bits = divide_narrow(numerator, denominator, Fixed::FRAC_NBITS).unwrap_or(u64::MAX);
+    Fixed::from_bits(i64::try_from(bits).unwrap_or(i64::MAX))
 }
 
 /// `numerator / denominator` of integers, towards zero, saturating; `denominator` must be above zero.
+#[cfg(feature = "published")]
 #[inline(never)]
 fn ratio(numerator: i128, denominator: i128) -> Fixed {
     let limit = if numerator < 0 { -i64::MAX } else { i64::MAX };
@@ -196,6 +203,14 @@ mod tests {
         fn a_product_is_that_of_the_fixed_crate(a in any::<i64>(), b in any::<i64>(), less in [0u32..64, 0..64]) {
             let (a, b) = (Fixed::from_bits(a >> less[0]), Fixed::from_bits(b >> less[1]));
             prop_assert_eq!(product(a, b), a.saturating_mul(b));
+        }
+
+        #[test]
+        fn shares_and_millionths_are_those_of_wider_numbers(a in any::<u64>(), b in any::<u64>(), bits in any::<i64>(), less in [0u32..64, 0..64, 0..64]) {
+            let (a, b, value) = (a >> less[0], (b >> less[1]).max(1), Fixed::from_bits(bits >> less[2]));
+            prop_assert_eq!(share(a, b), ratio(a.into(), b.into()));
+            let micro = (i128::from(value.to_bits()) * i128::from(MICRO) + (1 << 31)) >> 32;
+            prop_assert_eq!(i128::from(to_micro(value)), micro.clamp(i32::MIN.into(), i32::MAX.into()));
         }
     }
 

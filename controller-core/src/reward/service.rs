@@ -12,7 +12,7 @@
 //! Every term is continuous, and for a fixed outcome the total never rises with temperature.
 //! Hard limits are the supervisor's; these terms only teach a policy to stay clear of them.
 
-use super::{Components, Fixed, Reward, RewardError, Variant, product, ratio, to_micro};
+use super::{Components, Fixed, Reward, RewardError, Variant, product, share, to_micro};
 use crate::action::{MAX_VALUES, Setting};
 use crate::telemetry::Measurement;
 use crate::time::Duration;
@@ -102,35 +102,35 @@ impl Service {
 
     fn efficiency(&self, measurement: &Measurement) -> Fixed {
         // e_ref / (e_ref + E/n) = e_ref·n / (e_ref·n + E), which is 0 for n = 0 and never divides by 0.
-        let work = i128::from(self.reference_uj_per_token) * i128::from(measurement.generated_tokens);
-        let whole = work + i128::from(measurement.energy.0);
-        if whole == 0 { Fixed::ZERO } else { ratio(work, whole) }
+        let work = u64::from(self.reference_uj_per_token) * u64::from(measurement.generated_tokens);
+        let whole = work.saturating_add(measurement.energy.0);
+        if whole == 0 { Fixed::ZERO } else { share(work, whole) }
     }
 
     fn response(&self, measurement: &Measurement) -> i32 {
-        let limit = i128::from(self.response_limit.micros());
-        let over = i128::from(measurement.response.micros()) - limit;
-        penalty(ratio(over, limit).clamp(Fixed::ZERO, const { Fixed::lit("4") }), self.response_weight)
+        let limit = self.response_limit.micros();
+        let over = measurement.response.micros().saturating_sub(limit);
+        penalty(share(over, limit).min(const { Fixed::lit("4") }), self.response_weight)
     }
 
     fn temperature(&self, peak: MilliCelsius) -> i32 {
-        let above = i128::from(peak.0) - i128::from(self.soft_temperature.0);
-        let span = i128::from(self.hard_temperature.0) - i128::from(self.soft_temperature.0);
-        let excess = ratio(above, span).clamp(Fixed::ZERO, const { Fixed::lit("2") });
+        let MilliCelsius(soft) = self.soft_temperature;
+        let above = |hot: i32| u64::from(hot.max(soft).abs_diff(soft));
+        let excess = share(above(peak.0), above(self.hard_temperature.0)).min(const { Fixed::lit("2") });
         penalty(product(excess, excess), self.temperature_weight)
     }
 
     fn quality_term(&self, depth: u16) -> Result<i32, RewardError> {
         let quality = self.quality_of(depth).ok_or(RewardError::NoQuality)?;
-        let missing = i128::from(self.quality_floor) - i128::from(quality);
-        Ok(penalty(ratio(missing.max(0), i128::from(self.quality_floor)), self.quality_weight))
+        let missing = self.quality_floor.saturating_sub(quality);
+        Ok(penalty(share(missing.into(), self.quality_floor.into()), self.quality_weight))
     }
 }
 
 /// `-excess · weight / 1000`, in millionths.
 #[inline(never)]
 fn penalty(excess: Fixed, weight: u16) -> i32 {
-    to_micro(product(excess, ratio(i128::from(weight), 1000))).saturating_neg()
+    to_micro(product(excess, share(weight.into(), 1000))).saturating_neg()
 }
 
 #[cfg(test)]

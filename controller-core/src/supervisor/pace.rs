@@ -136,12 +136,11 @@ pub(super) struct Pacer {
     free_at: [Instant; KNOBS],
 }
 
-/// How far an index lies from the safe end of its knob. Its own inverse.
-fn exposure(knob: Knob, index: u8, last: u8) -> u8 {
-    match knob {
-        Knob::Prefill | Knob::Decode | Knob::Batch => index,
-        Knob::Depth | Knob::Fan => last.saturating_sub(index),
-    }
+/// How far every knob lies from its safe end, in steps: depth and fan are safe at their last index. The same function turns
+/// steps into indices.
+#[inline(never)]
+fn exposure(action: Action, [.., depth, fan]: [u8; KNOBS]) -> Action {
+    Action { depth: depth.saturating_sub(action.depth), fan: fan.saturating_sub(action.fan), ..action }
 }
 
 impl Pacer {
@@ -153,33 +152,28 @@ impl Pacer {
     /// As much of a wish, which must lie in the action space, as the pace allows now.
     pub(super) fn limit(&self, now: Instant, wanted: Action, paces: &Paces, actions: &ActionSpace) -> Action {
         let Some(applied) = self.applied else { return wanted };
-        let mut allowed = wanted;
-        for (knob, free_at) in Knob::ALL.into_iter().zip(self.free_at) {
-            if wanted.get(knob) == applied.get(knob) {
-                continue;
-            }
-            let (pace, last) = (paces.get(knob), actions.last(knob));
-            let from = exposure(knob, applied.get(knob), last);
-            let to = exposure(knob, wanted.get(knob), last);
+        let lasts = actions.lasts();
+        let from = exposure(applied, lasts).indices();
+        let mut to = exposure(wanted, lasts).indices();
+        let knobs = Knob::ALL.iter().zip(&self.free_at).zip(from).zip(lasts);
+        for ((((&knob, &free_at), from), last), to) in knobs.zip(&mut to) {
             let Some(way @ 1..) = to.checked_sub(from) else { continue };
-            let too_short = way < pace.hysteresis && to != last;
+            let pace = paces.get(knob);
+            let too_short = way < pace.hysteresis && *to != last;
             let step = if now < free_at || too_short { 0 } else { way.min(pace.slew) };
-            allowed.set(knob, exposure(knob, from.saturating_add(step), last));
+            *to = from.saturating_add(step);
         }
-        allowed
+        exposure(Action::from_indices(to), lasts)
     }
 
     /// Remembers what runs from now on.
     pub(super) fn remember(&mut self, now: Instant, applied: Action, paces: &Paces, actions: &ActionSpace) {
-        if let Some(before) = self.applied.replace(applied) {
-            for (knob, free_at) in Knob::ALL.into_iter().zip(&mut self.free_at) {
-                let (was, is) = (before.get(knob), applied.get(knob));
-                if was != is {
-                    let last = actions.last(knob);
-                    if exposure(knob, is, last) < exposure(knob, was, last) {
-                        *free_at = now + paces.get(knob).dwell;
-                    }
-                }
+        let Some(before) = self.applied.replace(applied) else { return };
+        let lasts = actions.lasts();
+        let (was, is) = (exposure(before, lasts).indices(), exposure(applied, lasts).indices());
+        for (((&knob, free_at), was), is) in Knob::ALL.iter().zip(&mut self.free_at).zip(was).zip(is) {
+            if is < was {
+                *free_at = now + paces.get(knob).dwell;
             }
         }
     }

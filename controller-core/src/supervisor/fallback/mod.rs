@@ -222,7 +222,8 @@ impl Fallback {
         for (stake, bet) in self.stakes.iter_mut().zip(BETS) {
             // The factor lies between 1/8 and 15/8, so it is positive.
             let factor = u64::try_from(8 * X_ONE + bet * x).unwrap_or(0);
-            *stake = (stake.saturating_mul(factor) >> 13).max(STAKE_ONE);
+            // No overflow: a stake that has not raised the alarm lies below 2^38, the factor below 2^14.
+            *stake = ((*stake * factor) >> 13).max(STAKE_ONE);
         }
         let suspicion = self.suspicion();
         if suspicion >= u64::from(self.rule.false_alarm_pairs) * STAKE_ONE {

@@ -130,6 +130,20 @@ impl Parts {
     }
 }
 
+/// A number for each of two layers in place of one for all.
+fn with_heads(parts: &Parts, key: &str, heads: [i32; 2]) -> Vec<u8> {
+    let mut values = parts.values.clone();
+    // With the type of its value: another key begins like it.
+    let whole = [key.as_bytes(), &4_u32.to_le_bytes()].concat();
+    let at = values.windows(whole.len()).position(|window| window == whole).unwrap() + key.len();
+    let mut array = Vec::new();
+    array.extend([9_u32, 5].map(u32::to_le_bytes).concat());
+    array.extend(2_u64.to_le_bytes());
+    array.extend(heads.map(i32::to_le_bytes).concat());
+    values.splice(at..at + 8, array);
+    Parts { values, tensors: parts.tensors.clone() }.with(0, 0)
+}
+
 fn parts() -> Parts {
     // Rows of 256: as long as the longest block.
     let shape = Shape { layers: 2, embd: 256, ff: 256, heads: 4, kv_heads: 4, tied: false, ..Shape::default() };
@@ -186,5 +200,24 @@ fn each_tensor_of_each_type_runs_or_is_refused() {
         let words = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{name}, {last}: {:?}: {words}", output.status);
         assert!(last.ends_with(&format!("TYPE {}", TYPES - 1)), "{name}: {said}");
+    }
+}
+
+/// llama.cpp aborts when it builds the graph of such a layer.
+#[test]
+fn a_layer_without_heads_is_refused() {
+    let (zoo, parts) = (Zoo::new(), parts());
+    let path = zoo.path("heads.gguf");
+    for key in ["llama.attention.head_count_kv", "llama.attention.head_count"] {
+        for (heads, sound) in [([4, 4], true), ([4, 0], false), ([-1, 4], false)] {
+            std::fs::write(&path, with_heads(&parts, key, heads)).unwrap();
+            match Model::load(&path, &ModelOptions::default()) {
+                Ok(_) => assert!(sound, "{key} is {heads:?}"),
+                Err(error) => {
+                    let says = error.to_string();
+                    assert!(!sound && says.contains(key) && says.contains("in layer"), "{says}");
+                }
+            }
+        }
     }
 }

@@ -25,6 +25,9 @@ const DEFAULT_SOFT_LIMIT: MilliCelsius = MilliCelsius::from_degrees(80);
 /// How often the guard of `fan off` looks at the temperature.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// Why `fan off` ends at a signal.
+const INTERRUPTED: &str = "it was interrupted";
+
 /// Drive the fan of a board, or give it back.
 ///
 /// `on` and `off` only say what they would do, until `--apply`.
@@ -136,7 +139,8 @@ fn off(options: &Off, format: Format) -> anyhow::Result<Outcome> {
         let now = Instant::now();
         let temperature = hottest(&sensors);
         match fan.regulate(temperature, now) {
-            Err(FanError::Closed) => break "the time is over",
+            // Only a signal closes the gate under us.
+            Err(FanError::Closed) => break INTERRUPTED,
             Err(error) => return Err(error.into()),
             Ok(_) if temperature.is_none() => break "no temperature can be read",
             Ok(_) if fan.is_guarding() => break "the board is warm",
@@ -147,7 +151,10 @@ fn off(options: &Off, format: Format) -> anyhow::Result<Outcome> {
         while Instant::now() < woken && !interrupt::is_wanted() {
             std::thread::sleep(Duration::from_millis(20));
         }
-        if interrupt::is_wanted() || end.is_some_and(|end| Instant::now() >= end) {
+        if interrupt::is_wanted() {
+            break INTERRUPTED;
+        }
+        if end.is_some_and(|end| Instant::now() >= end) {
             break "the time is over";
         }
     };
@@ -200,7 +207,11 @@ fn status(place: &Place, format: Format) -> anyhow::Result<Outcome> {
         Format::Text => {
             let or_unknown = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
             print(&format!(
-                "fan: {pwm} of 255, {} rpm, driven by {by}\nhottest zone: {} °C, the vendor's table says {}",
+                "fan: {}, {} rpm, driven by {by}\nhottest zone: {} °C, the vendor's table says {}",
+                match u8::try_from(pwm) {
+                    Ok(pwm) => format!("{pwm} of 255"),
+                    Err(_) => format!("{} says {pwm}, which is out of range (0 to 255)", fan.drive.display()),
+                },
                 or_unknown(rpm.map(|rpm| rpm.to_string())),
                 or_unknown(temperature.map(|temperature| format!("{:.1}", f64::from(temperature.0) / 1000.0))),
                 or_unknown(table.map(|table| table.to_string())),

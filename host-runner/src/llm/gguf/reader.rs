@@ -115,7 +115,8 @@ impl<R: Read> Reader<R> {
         let elements = dimensions.iter().try_fold(1_u64, |product, &length| product.checked_mul(length));
         let ggml_type = self.u32()?;
         // Of a type that is not known nothing is promised; the fence refuses it.
-        let (block, block_bytes) = tensor_type::of_number(ggml_type).map_or((1, 0), |kind| (kind.block, kind.block_bytes));
+        let (block, block_bytes) =
+            tensor_type::of_number(ggml_type).map_or((1, 0), |kind| (kind.block, kind.block_bytes));
         let bytes = elements.and_then(|count| count.div_ceil(block).checked_mul(block_bytes));
         let bytes = bytes.ok_or_else(|| GgufError::Damaged(format!("tensor {name} is larger than any file")))?;
         Ok(TensorInfo { name, dimensions, ggml_type, offset: self.u64()?, bytes })

@@ -28,11 +28,13 @@ const BYTE_TOKEN: i64 = 6;
 const SCALINGS: [&str; 4] = ["none", "linear", "yarn", "longrope"];
 
 /// Architectures in which some layers have no attention, and so no heads. The engine refuses most as recurrent, later.
-const LAYERS_WITHOUT_HEADS: [&str; 10] = [
+const LAYERS_WITHOUT_HEADS: [&str; 12] = [
+    "bailingmoe3",
     "deci",
-    "falcon-h1",
+    "glm5-next",
     "granitehybrid",
     "jamba",
+    "kimi-k3",
     "kimi-linear",
     "lfm2",
     "lfm2moe",

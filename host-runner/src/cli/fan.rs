@@ -25,9 +25,6 @@ const DEFAULT_SOFT_LIMIT: MilliCelsius = MilliCelsius::from_degrees(80);
 /// How often the guard of `fan off` looks at the temperature.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Why `fan off` ends at a signal.
-const INTERRUPTED: &str = "it was interrupted";
-
 /// Drive the fan of a board, or give it back.
 ///
 /// `on` and `off` only say what they would do, until `--apply`.
@@ -139,8 +136,7 @@ fn off(options: &Off, format: Format) -> anyhow::Result<Outcome> {
         let now = Instant::now();
         let temperature = hottest(&sensors);
         match fan.regulate(temperature, now) {
-            // Only a signal closes the gate under us.
-            Err(FanError::Closed) => break INTERRUPTED,
+            Err(FanError::Closed) => break "the time is over",
             Err(error) => return Err(error.into()),
             Ok(_) if temperature.is_none() => break "no temperature can be read",
             Ok(_) if fan.is_guarding() => break "the board is warm",
@@ -151,13 +147,12 @@ fn off(options: &Off, format: Format) -> anyhow::Result<Outcome> {
         while Instant::now() < woken && !interrupt::is_wanted() {
             std::thread::sleep(Duration::from_millis(20));
         }
-        if interrupt::is_wanted() {
-            break INTERRUPTED;
-        }
-        if end.is_some_and(|end| Instant::now() >= end) {
+        if interrupt::is_wanted() || end.is_some_and(|end| Instant::now() >= end) {
             break "the time is over";
         }
     };
+    // A signal gives the fan back beside us, which may look like another's hand.
+    let why = if interrupt::is_wanted() { "it was interrupted" } else { why };
     let restored = session.release();
     anyhow::ensure!(restored.is_complete(), "{}", restored.failed.join("; "));
     done(format, "off", &format!("the fan is given back: {why}"), 0)

@@ -4,6 +4,7 @@
 mod synthetic;
 
 use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -103,8 +104,64 @@ fn a_fan_that_stands_still_does_not_wait_for_a_sensor_that_hangs() {
     let rows = json(&output)["rows"].as_array().unwrap().clone();
     let hangs = |row: &Value| row["severity"] == "fault" && row["says"].as_str().unwrap().contains("tj-thermal");
     assert!(output.status.code() == Some(1) && rows.iter().any(hangs), "{rows:?}");
+    // What there is is shown all the same, and what hangs is named.
+    let output = energyllm(board.path(), &["board", "info"]);
+    let said = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(output.status.success() && said.contains("VDD_"), "{output:?}");
+    assert!(said.lines().any(|line| line.starts_with("tj-thermal_mc") && line.contains("hangs")), "{said}");
+    assert!(said.contains(&format!("hangs: {}", synthetic::TJ)), "{said}");
+    let output = energyllm(board.path(), &["board", "info", "--json"]);
+    assert_eq!(json(&output)["wall"]["stuck"], serde_json::json!(["tj-thermal"]));
     std::fs::remove_file(&zone).unwrap();
     assert_eq!(synthetic::contents(board.path(), &board.path().join("run")), before);
+}
+
+/// A signal is a signal, and no time that is over.
+#[test]
+fn a_fan_that_stands_still_goes_back_at_a_signal() {
+    let board = board();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_energyllm"));
+    command.args(["fan", "off", "--apply", "--for", "600", "--root"]).arg(board.path());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // What it says when it watches for signals.
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.contains("stands still"), "{said}");
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    assert!(said.contains("it was interrupted"), "{said}");
+}
+
+#[test]
+fn a_drive_out_of_range_is_told() {
+    let board = board();
+    let drive = board.path().join(synthetic::FAN.trim_start_matches('/')).join("hwmon2/pwm1");
+    std::fs::write(&drive, "300\n").unwrap();
+    let said = String::from_utf8(energyllm(board.path(), &["fan", "status"]).stdout).unwrap();
+    assert!(said.contains("says 300, which is out of range") && !said.contains("300 of 255"), "{said}");
+}
+
+/// Root gives the board back, and whoever can write the state must not be able to have any file written.
+#[test]
+fn a_state_that_names_other_files_does_not_have_them_written() {
+    let board = board();
+    assert!(energyllm(board.path(), &["fan", "on", "--apply"]).status.success());
+    let state = board.path().join("run/energyllm/baseline.json");
+    let mut kept: Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
+    let victim = board.path().join("etc/victim");
+    std::fs::create_dir_all(victim.parent().unwrap()).unwrap();
+    std::fs::write(&victim, "as it was").unwrap();
+    kept["fans"].as_array_mut().unwrap().push(serde_json::json!({
+        "pwm": {"path": "/sys/../etc/victim", "text": "0"}, "control": null,
+    }));
+    std::fs::write(&state, kept.to_string()).unwrap();
+    let output = energyllm(board.path(), &["board", "restore"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.code() == Some(1) && said.contains("/sys/../etc/victim"), "{said}");
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "as it was");
+    // The fan is back all the same.
+    let drive = board.path().join(synthetic::FAN.trim_start_matches('/')).join("hwmon2/pwm1");
+    assert_eq!(std::fs::read_to_string(drive).unwrap(), kept["fans"][0]["pwm"]["text"].as_str().unwrap());
 }
 
 /// What the unit forbids must not be what a run needs: GPU devices, `/sys`, code that CUDA compiles, the state of a power mode.

@@ -78,6 +78,8 @@ fn llm_commands_on_drafts_gates_and_crowds() {
     refused(&["llm", "stress", "--batch", "0"], &["batch limit of 0"]);
     refused(&["llm", "stress", "--requests", "4294967295"], &["1000000"]);
     refused(&["llm", "speculate", "--make-random", "--limit", "99999999999"], &["100000"]);
+    refused(&["llm", "speculate", "--make-random", "some.gguf"], &["--make-random", "cannot be used with"]);
+    refused(&["llm", "gate", "--max-pending", "0"], &["--max-pending"]);
 }
 
 /// What it measures is not looked at: that is no matter for a test.

@@ -1,5 +1,6 @@
 //! What a board was like before its first change, kept in a file that survives whoever changes it.
 
+use super::services::FAN_SERVICE;
 use super::tree::{FileTree, TreeError};
 use crate::atomic_file::{remove, replace};
 use serde::{Deserialize, Serialize};
@@ -105,8 +106,8 @@ pub enum BaselineError {
     },
     /// It is something else.
     #[error(
-        "{} is not a board's state: {cause}; set the power mode again (nvpmodel -m MODE), which sets all clocks, then \
-         remove the file", path.display()
+        "{} is not a board's state: {cause}; set the power mode again (nvpmodel -m MODE), which sets all clocks, give the \
+         fan back (systemctl start {FAN_SERVICE}), then remove the file", path.display()
     )]
     Content {
         /// The file.
@@ -228,6 +229,7 @@ mod tests {
             std::fs::write(&path, content).unwrap();
             let message = Baseline::load(folder.path()).unwrap_err().to_string();
             assert!(message.contains(cause) && message.contains("nvpmodel"), "{message}");
+            assert!(message.contains("systemctl start nvfancontrol"), "{message}");
         }
         Baseline { format: 2, ..baseline() }.save(folder.path()).unwrap();
         assert!(Baseline::load(folder.path()).unwrap_err().to_string().contains("format is 2"));

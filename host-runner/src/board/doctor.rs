@@ -12,6 +12,9 @@ use super::tree::{FileTree, TreeError};
 use serde::Serialize;
 use std::path::Path;
 
+/// Hotter than any part works: Jetsons shut down below 110 °C. m°C.
+const HOTTEST_MC: i64 = 150_000;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -182,7 +185,8 @@ impl Report {
             Ok(thermal) => {
                 let reads = |path: &Path| match integer(tree, path) {
                     Err(TreeError::Hangs) => None,
-                    temperature => Some(temperature.is_ok_and(|temperature| temperature > -40_000)),
+                    // -256 °C is a sensor without power.
+                    temperature => Some(temperature.ok().filter(|temperature| *temperature > -40_000)),
                 };
                 let zones = thermal.zones.iter().map(|zone| (zone, reads(&zone.temperature)));
                 let (hanging, answering): (Vec<_>, Vec<_>) = zones.partition(|(_, reads)| reads.is_none());
@@ -193,7 +197,20 @@ impl Report {
                         "sudo dmesg | tail   (it names the device that hangs); restart the board",
                     );
                 }
-                let zones = answering.iter().filter(|(_, reads)| *reads == Some(true)).count();
+                let readings: Vec<_> =
+                    answering.iter().filter_map(|(zone, reads)| Some((zone, reads.flatten()?))).collect();
+                for (zone, temperature) in readings.iter().filter(|(_, temperature)| *temperature > HOTTEST_MC) {
+                    self.fault(
+                        "temperature",
+                        format!(
+                            "{}: {} says {temperature} m°C, which no board survives",
+                            zone.temperature.display(),
+                            zone.name
+                        ),
+                        "sudo dmesg | tail   (it may name the sensor that is broken); restart the board",
+                    );
+                }
+                let zones = readings.iter().filter(|(_, temperature)| *temperature <= HOTTEST_MC).count();
                 let limit = thermal
                     .soft_limit()
                     .map_or("no trip point".into(), |limit| format!("soft limit {} °C", f64::from(limit.0) / 1000.0));
@@ -341,7 +358,7 @@ mod tests {
     fn each_trouble_is_found() {
         let node = "/sys/class/devfreq/17000000.gpu";
         let zone = "/sys/class/thermal/thermal_zone0/temp";
-        let cases: [(Change<'_>, &str, Severity); 7] = [
+        let cases: [(Change<'_>, &str, Severity); 8] = [
             (&[("/sys/class/hwmon/hwmon3/name", "nvme")], "power", Severity::Fault),
             (&[("/sys/class/hwmon/hwmon3/in1_label", "VDD_CPU")], "power", Severity::Fault),
             (&[(&format!("{node}/min_freq"), "612000000")], "GPU range", Severity::Warning),
@@ -349,6 +366,7 @@ mod tests {
             (&[(&format!("{node}/available_frequencies"), "")], "GPU clocks", Severity::Fault),
             (&[(&format!("{node}/governor"), "userspace")], "GPU governor", Severity::Warning),
             (&[(zone, "-256000")], "temperature", Severity::Fault),
+            (&[(zone, "9223372036854775807")], "temperature", Severity::Fault),
         ];
         for (change, check, severity) in cases {
             assert_eq!(worst(&examined(&board(change), &Everything), check), Some(severity), "{change:?}");

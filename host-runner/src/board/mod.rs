@@ -32,6 +32,7 @@ pub mod fan_curve;
 pub mod fit;
 pub mod gate;
 pub mod jetson;
+mod kept_files;
 pub mod lock;
 pub mod moved;
 pub mod notify;

@@ -11,6 +11,7 @@ use super::baseline::{Baseline, BaselineError, FanDrive, GpuRange, Knob};
 use super::discover::Found;
 use super::discover::thermal::{Kind, Thermal};
 use super::gate::is_passing;
+use super::kept_files::refuse_others;
 use super::moved;
 use super::power_mode::GpuLimits;
 use super::services::{FAN_SERVICE, Services};
@@ -57,7 +58,7 @@ pub fn give_back_kept(
     services: &dyn Services,
     state: &Path,
 ) -> Result<Option<Restored>, BaselineError> {
-    let Some(baseline) = Baseline::load(state)? else {
+    let Some(mut baseline) = Baseline::load(state)? else {
         // Whoever was killed while he wrote his first state has changed nothing yet, but left half a file.
         if state.exists() {
             Baseline::discard(state)?;
@@ -66,7 +67,9 @@ pub fn give_back_kept(
     };
     let mut restored = Restored::default();
     if baseline.is_of_this_boot(tree.as_ref()) {
+        let refused = refuse_others(&PatientTree::new(Arc::clone(tree), PATIENCE), &mut baseline);
         restored = give_back(tree, services, &baseline);
+        restored.failed.extend(refused);
     } else {
         restored.notes.push("the board has been started anew since, which has reset its clocks and fan".to_owned());
     }

@@ -151,6 +151,8 @@ fn off(options: &Off, format: Format) -> anyhow::Result<Outcome> {
             break "the time is over";
         }
     };
+    // A signal gives the fan back beside us, which may look like another's hand.
+    let why = if interrupt::is_wanted() { "it was interrupted" } else { why };
     let restored = session.release();
     anyhow::ensure!(restored.is_complete(), "{}", restored.failed.join("; "));
     done(format, "off", &format!("the fan is given back: {why}"), 0)
@@ -200,7 +202,11 @@ fn status(place: &Place, format: Format) -> anyhow::Result<Outcome> {
         Format::Text => {
             let or_unknown = |value: Option<String>| value.unwrap_or_else(|| "unknown".to_owned());
             print(&format!(
-                "fan: {pwm} of 255, {} rpm, driven by {by}\nhottest zone: {} °C, the vendor's table says {}",
+                "fan: {}, {} rpm, driven by {by}\nhottest zone: {} °C, the vendor's table says {}",
+                match u8::try_from(pwm) {
+                    Ok(pwm) => format!("{pwm} of 255"),
+                    Err(_) => format!("{} says {pwm}, which is out of range (0 to 255)", fan.drive.display()),
+                },
                 or_unknown(rpm.map(|rpm| rpm.to_string())),
                 or_unknown(temperature.map(|temperature| format!("{:.1}", f64::from(temperature.0) / 1000.0))),
                 or_unknown(table.map(|table| table.to_string())),

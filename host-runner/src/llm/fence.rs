@@ -3,6 +3,7 @@
 //! Its loader throws at most mistakes, which comes back as an error. These it asserts. The list grew by feeding it
 //! thousands of damaged files (`tests/damaged_files.rs`) and by reading `llama-model.cpp` of the pinned version.
 
+use super::gguf::tensor_type::{self, F32};
 use super::gguf::{GgufError, Header};
 use super::model::ModelError;
 use std::collections::HashSet;
@@ -25,6 +26,22 @@ const TOKENIZERS: [&str; 4] = ["llama", "gpt2", "gemma4", "t5"];
 const BYTE_TOKEN: i64 = 6;
 /// What `rope.scaling.type` may say.
 const SCALINGS: [&str; 4] = ["none", "linear", "yarn", "longrope"];
+
+/// Architectures in which some layers have no attention, and so no heads. The engine refuses most as recurrent, later.
+const LAYERS_WITHOUT_HEADS: [&str; 12] = [
+    "bailingmoe3",
+    "deci",
+    "glm5-next",
+    "granitehybrid",
+    "jamba",
+    "kimi-k3",
+    "kimi-linear",
+    "lfm2",
+    "lfm2moe",
+    "nemotron_h",
+    "nemotron_h_moe",
+    "plamo2",
+];
 
 /// What would abort the process, or load and be of no use.
 pub(super) fn check(header: &Header, path: &Path) -> Result<(), ModelError> {
@@ -52,6 +69,9 @@ pub(super) fn check(header: &Header, path: &Path) -> Result<(), ModelError> {
     }
     if let Some(flaw) = check_numbers(header, architecture) {
         return Err(ModelError::File { path: path(), source: GgufError::Damaged(flaw) });
+    }
+    if let Some((tensor, flaw)) = check_types(header) {
+        return Err(ModelError::TensorType { path: path(), tensor, flaw });
     }
     let kind = header.text("tokenizer.ggml.model").filter(|kind| !matches!(*kind, "none" | "no_vocab"));
     match kind.zip(header.texts("tokenizer.ggml.tokens")) {
@@ -100,6 +120,15 @@ fn check_numbers(header: &Header, architecture: &str) -> Option<String> {
         return says("nextn_predict_layers", &ahead);
     }
 
+    if !LAYERS_WITHOUT_HEADS.contains(&architecture) {
+        for name in ["attention.head_count", "attention.head_count_kv"] {
+            let each = header.integers(&key(name)).unwrap_or_default();
+            if let Some((layer, heads)) = each.iter().enumerate().find(|(_, heads)| **heads < 1) {
+                return says(name, &format!("{heads} in layer {layer}"));
+            }
+        }
+    }
+
     let experts = count("expert_count").unwrap_or(0);
     if experts > MAX_EXPERTS {
         return says("expert_count", &experts);
@@ -138,6 +167,28 @@ fn check_numbers(header: &Header, architecture: &str) -> Option<String> {
         return says("rope.dimension_count", &rotated);
     }
     None
+}
+
+/// A tensor of a type that ggml does not compute with where it stands, and what is wrong. It aborts, or calls a function
+/// that is not there.
+fn check_types(header: &Header) -> Option<(String, String)> {
+    header.tensor_types().find_map(|(name, dimensions, number)| {
+        let kind = tensor_type::of_number(number);
+        let flaw = if is_vector(name, dimensions) {
+            (number != F32).then_some("where llama.cpp computes with F32 only")
+        } else {
+            (!kind.is_some_and(|kind| kind.multiplies)).then_some("with which llama.cpp does not multiply")
+        };
+        let kind = kind.map_or_else(|| format!("unknown type {number}"), |kind| format!("type {}", kind.name));
+        flaw.map(|flaw| (name.to_owned(), format!("is of {kind}, {flaw}")))
+    })
+}
+
+/// Added to the activations or multiplied with them number by number: norms, biases, scales, and the factors of the
+/// rotation. All else is a matrix. Some norms have a row for each head.
+fn is_vector(name: &str, dimensions: &[u64]) -> bool {
+    let rows = dimensions.get(1..).unwrap_or_default();
+    rows.iter().all(|&rows| rows == 1) || name.ends_with(".bias") || name.contains("norm") || name.starts_with("rope_")
 }
 
 /// llama.cpp aborts on a token that stands twice, and later on text that a `SentencePiece` vocabulary cannot write.

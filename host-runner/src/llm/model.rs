@@ -90,12 +90,26 @@ pub enum ModelError {
         /// What is wrong with it.
         flaw: String,
     },
+    /// A tensor that llama.cpp would crash on.
+    #[error(
+        "tensor {tensor} in {} {flaw}; convert the model again, its matrices as F16 or a quantized type and all else as F32 \
+         (convert_hf_to_gguf.py of llama.cpp does), or fetch it again",
+        path.display()
+    )]
+    TensorType {
+        /// The file.
+        path: PathBuf,
+        /// Its name.
+        tensor: String,
+        /// What is wrong with its type.
+        flaw: String,
+    },
     /// llama.cpp refused.
-    #[error("{} was refused by llama.cpp: {reason}", path.display())]
+    #[error("{} was refused by llama.cpp: {reason}; convert it again or fetch it again", path.display())]
     Refused {
         /// The file.
         path: PathBuf,
-        /// The last error in llama.cpp's log.
+        /// The first error in llama.cpp's log: the cause; the others are its consequences.
         reason: String,
     },
 }
@@ -149,8 +163,10 @@ impl Model {
             );
         }
         let params = LlamaModelParams::default().with_n_gpu_layers(options.gpu_layers);
-        let llama = LlamaModel::load_from_file(backend(), path, &params)
-            .map_err(|_| ModelError::Refused { path: path.into(), reason: ffi::last_error() })?;
+        // Before, or what llama.cpp finds wrong with this machine would pass for the cause.
+        let backend = backend();
+        let llama = ffi::or_first_error(|| LlamaModel::load_from_file(backend, path, &params))
+            .map_err(|reason| ModelError::Refused { path: path.into(), reason })?;
         let architecture = header.text("general.architecture").unwrap_or_default().to_owned();
         if llama.is_recurrent() || llama.is_hybrid() {
             let flaw = "keeps a recurrent state";

@@ -23,6 +23,12 @@ impl PatientTree {
         Self { inner, patience, hanging: Mutex::default() }
     }
 
+    /// What did not answer, and is not asked again.
+    #[must_use]
+    pub fn hanging(&self) -> Vec<PathBuf> {
+        self.hanging.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
     fn call<R: Send + 'static>(
         &self,
         path: &Path,

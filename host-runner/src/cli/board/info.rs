@@ -5,17 +5,20 @@ use super::super::{Format, Outcome};
 use super::Root;
 use crate::board::discover::Missing;
 use crate::board::discover::thermal::Thermal;
-use crate::board::survey::Survey;
+use crate::board::restore::PATIENCE;
+use crate::board::survey::{Place, Survey};
 use crate::board::telemetry::{Channel, Clock, Sample};
+use crate::board::tree::PatientTree;
 use clap::Args;
 use controller_core::telemetry::Reading;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// How long discovery may take: an i2c or firmware timeout is a second or two.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long all of it may take, with what is asked of libraries and programs.
+const LONG_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Say what kind of board this is, what can be read and from where, and what is absent.
 ///
@@ -32,8 +35,11 @@ pub struct Info {
 
 pub fn run(options: &Info, format: Format) -> anyhow::Result<Outcome> {
     let place = options.root.place()?;
+    // What hangs in a driver is named, and no reason to hang.
+    let patient = Arc::new(PatientTree::new(place.tree, PATIENCE));
+    let place = Place { tree: Arc::clone(&patient) as _, ..place };
     let (sender, receiver) = channel();
-    // A driver that hangs must not hang us: its thread is left behind.
+    // Nor must a library: its thread is left behind.
     std::thread::Builder::new().name("board-info".to_owned()).spawn(move || {
         let survey = Survey::make(&place);
         let mut sample = Sample::default();
@@ -41,25 +47,46 @@ pub fn run(options: &Info, format: Format) -> anyhow::Result<Outcome> {
         // Nobody listens any more when the patience is over.
         let _ = sender.send((survey, sample, place));
     })?;
-    let (survey, sample, place) = match receiver.recv_timeout(PATIENCE) {
+    let (survey, sample, place) = match receiver.recv_timeout(LONG_PATIENCE) {
         Ok(answer) => answer,
         Err(RecvTimeoutError::Timeout) => {
             anyhow::bail!(
-                "a driver has not answered for {} s; see `dmesg` for the device that hangs",
-                PATIENCE.as_secs()
+                "the board has not answered for {} s{}; see `dmesg` for the device that hangs",
+                LONG_PATIENCE.as_secs(),
+                match hanging(&patient).as_slice() {
+                    [] => String::new(),
+                    files => format!(": {}", printable(&files.join(", "))),
+                }
             )
         }
         Err(RecvTimeoutError::Disconnected) => anyhow::bail!("discovery ended without a result; please report this"),
     };
     if !survey.is_useful() {
-        anyhow::bail!("{}", nothing(&survey.missing));
+        let hanging = hanging(&patient);
+        let hint = if hanging.is_empty() { String::new() } else { format!("\n{}", hung(&hanging)) };
+        anyhow::bail!("{}{hint}", nothing(&survey.missing));
     }
     let parts = parts(&survey, &*place.tree);
     match format {
-        Format::Text => print(&text(&survey, &sample, &parts))?,
-        Format::Json => json(&survey, &sample, &parts).print()?,
+        Format::Text => print(&text(&survey, &sample, &parts, &hanging(&patient)))?,
+        Format::Json => json(&survey, &sample, &parts, &hanging(&patient)).print()?,
     }
     Ok(Outcome::Passed)
+}
+
+/// The files whose drivers do not answer.
+fn hanging(tree: &PatientTree) -> Vec<String> {
+    tree.hanging().iter().map(|path| path.display().to_string()).collect()
+}
+
+fn hung(files: &[String]) -> String {
+    let files = printable(&files.join(", "));
+    format!("hangs: {files}\n  its driver does not answer; `sudo dmesg | tail` names the device, restart the board")
+}
+
+/// Whether a channel is made of a file that hangs.
+fn is_stuck(channel: &Channel, hanging: &[String]) -> bool {
+    channel.place.split(" x ").any(|place| hanging.iter().any(|file| file == place))
 }
 
 /// Why there is nothing to be read here.
@@ -136,7 +163,7 @@ fn shown(reading: &Reading<i64>) -> String {
     }
 }
 
-fn text(survey: &Survey, sample: &Sample, parts: &[(&'static str, String)]) -> String {
+fn text(survey: &Survey, sample: &Sample, parts: &[(&'static str, String)], hanging: &[String]) -> String {
     let mut text = String::new();
     for (name, value) in parts {
         let _ = writeln!(text, "{name:<12} {value}");
@@ -144,7 +171,8 @@ fn text(survey: &Survey, sample: &Sample, parts: &[(&'static str, String)]) -> S
     let _ = writeln!(text, "\n{:<36} {:>20}  read from", "channel", "now");
     for (channel, reading) in survey.meter.channels().iter().zip(&sample.readings) {
         let place = printable(&channel.place);
-        let _ = writeln!(text, "{:<36} {:>20}  {place}", printable(&channel.column()), shown(reading));
+        let now = if is_stuck(channel, hanging) { "hangs".to_owned() } else { shown(reading) };
+        let _ = writeln!(text, "{:<36} {:>20}  {place}", printable(&channel.column()), now);
     }
     if !survey.missing.is_empty() {
         let _ = writeln!(text, "\nabsent:");
@@ -152,10 +180,13 @@ fn text(survey: &Survey, sample: &Sample, parts: &[(&'static str, String)]) -> S
     for absent in &survey.missing {
         let _ = writeln!(text, "  {}; looked for {}", absent.what, printable(&absent.looked_for.join("; ")));
     }
+    if !hanging.is_empty() {
+        let _ = writeln!(text, "\n{}", hung(hanging));
+    }
     text.trim_end().to_owned()
 }
 
-fn json(survey: &Survey, sample: &Sample, parts: &[(&'static str, String)]) -> Object {
+fn json(survey: &Survey, sample: &Sample, parts: &[(&'static str, String)], hanging: &[String]) -> Object {
     let mut object = Object::new("board info", None, false);
     object.figure("channels", survey.meter.channels().len());
     object.figure("absent", survey.missing.len());
@@ -171,5 +202,8 @@ fn json(survey: &Survey, sample: &Sample, parts: &[(&'static str, String)]) -> O
     };
     object.wall("channels", channels.map(row).collect::<Vec<_>>());
     object.wall("absent", json!(survey.missing));
+    let stuck = survey.meter.channels().iter().filter(|channel| is_stuck(channel, hanging));
+    object.wall("stuck", stuck.map(|channel| channel.name.as_str()).collect::<Vec<_>>());
+    object.wall("hanging_files", hanging);
     object
 }

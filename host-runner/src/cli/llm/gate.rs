@@ -46,7 +46,7 @@ pub struct Arguments {
     #[arg(long, value_name = "LIST", default_value = "0.01,0.03,0.1,0.3,1", value_delimiter = ',')]
     thresholds: Vec<f32>,
     /// Tokens of a sequence that may wait to be finished.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
     max_pending: u32,
     /// Try each threshold with propagated keys and values too.
     #[arg(long)]

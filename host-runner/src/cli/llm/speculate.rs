@@ -34,7 +34,7 @@ pub struct Arguments {
     #[arg(default_value = DEFAULT_MODEL)]
     model: PathBuf,
     /// Use a random model and random prompts instead.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "model")]
     make_random: bool,
     /// Prompts: JSON lines with "prompt"; or plain text, one per line.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_PROMPTS)]

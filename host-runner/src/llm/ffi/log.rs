@@ -7,6 +7,7 @@ use std::io::Write;
 use std::ptr;
 
 thread_local! {
+    static FIRST_ERROR: RefCell<String> = const { RefCell::new(String::new()) };
     static LAST_ERROR: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
@@ -26,12 +27,27 @@ pub(in crate::llm) fn last_error() -> String {
     if line.is_empty() { "llama.cpp gave no reason".into() } else { line }
 }
 
+/// What `act` gives, or the first error that llama.cpp logs on this thread meanwhile: the cause, where the last says only
+/// that it failed.
+pub(in crate::llm) fn or_first_error<T, E>(act: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    FIRST_ERROR.take();
+    act().map_err(|_| {
+        let (first, last) = (FIRST_ERROR.take(), last_error());
+        if first.is_empty() { last } else { first }
+    })
+}
+
 unsafe extern "C" fn on_line(level: sys::ggml_log_level, text: *const c_char, _: *mut c_void) {
     // SAFETY: ggml passes a NUL-terminated string that lives until this function returns.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
     let line = text.trim_end();
     match level {
         sys::GGML_LOG_LEVEL_ERROR => {
+            FIRST_ERROR.with_borrow_mut(|first| {
+                if first.is_empty() {
+                    line.clone_into(first);
+                }
+            });
             LAST_ERROR.with_borrow_mut(|last| line.clone_into(last));
             tracing::warn!(target: "llama_cpp", "{line}");
         }

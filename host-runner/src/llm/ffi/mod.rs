@@ -24,7 +24,7 @@ mod shape;
 
 pub(super) use context::{RunError, TappedContext};
 pub use fault::GraphError;
-pub(super) use log::{last_error, route_logs};
+pub(super) use log::{last_error, or_first_error, route_logs};
 pub(super) use resume::Hidden;
 pub use shape::Precision;
 pub(super) use shape::{ContextShape, threads};

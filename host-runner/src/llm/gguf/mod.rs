@@ -8,6 +8,7 @@
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, little-endian, versions 2 and 3.
 
 mod reader;
+pub(super) mod tensor_type;
 pub mod truncate;
 pub mod writer;
 
@@ -207,6 +208,11 @@ impl Header {
         self.tensors.iter().filter(|info| wanted(&info.name)).map(|info| info.bytes).sum()
     }
 
+    /// Name, dimensions and number of the type of each tensor, in file order.
+    pub(super) fn tensor_types(&self) -> impl Iterator<Item = (&str, &[u64], u32)> {
+        self.tensors.iter().map(|info| (info.name.as_str(), info.dimensions.as_slice(), info.ggml_type))
+    }
+
     /// Names of the tensors, in file order.
     pub fn tensors(&self) -> impl Iterator<Item = &str> {
         self.tensors.iter().map(|info| info.name.as_str())
@@ -221,6 +227,6 @@ struct TensorInfo {
     ggml_type: u32,
     /// Bytes from the start of the data section.
     offset: u64,
-    /// Zero for a type that this reader does not know; llama.cpp judges those.
+    /// Zero for a type that this reader does not know.
     bytes: u64,
 }

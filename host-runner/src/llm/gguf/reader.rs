@@ -1,6 +1,6 @@
 //! The bytes of a GGUF file, read in order. Nothing is allocated that the rest of the file could not fill.
 
-use super::{GgufError, TensorInfo, Value};
+use super::{GgufError, TensorInfo, Value, tensor_type};
 use std::io::{self, Read};
 
 /// A source that knows how much is left of it.
@@ -114,7 +114,9 @@ impl<R: Read> Reader<R> {
         let dimensions = (0..dimensions).map(|_| self.u64()).collect::<Result<Vec<_>, _>>()?;
         let elements = dimensions.iter().try_fold(1_u64, |product, &length| product.checked_mul(length));
         let ggml_type = self.u32()?;
-        let (block, block_bytes) = block_size(ggml_type);
+        // Of a type that is not known nothing is promised; the fence refuses it.
+        let (block, block_bytes) =
+            tensor_type::of_number(ggml_type).map_or((1, 0), |kind| (kind.block, kind.block_bytes));
         let bytes = elements.and_then(|count| count.div_ceil(block).checked_mul(block_bytes));
         let bytes = bytes.ok_or_else(|| GgufError::Damaged(format!("tensor {name} is larger than any file")))?;
         Ok(TensorInfo { name, dimensions, ggml_type, offset: self.u64()?, bytes })
@@ -179,34 +181,4 @@ impl<R: Read> Reader<R> {
 
 fn signed(number: i64) -> Value {
     u64::try_from(number).map_or(Value::Negative(number), Value::Unsigned)
-}
-
-/// Elements and bytes of one block of a ggml tensor type. The order is that of `enum ggml_type`.
-fn block_size(ggml_type: u32) -> (u64, u64) {
-    match ggml_type {
-        0 | 26 => (1, 4),      // F32, I32
-        1 | 25 | 30 => (1, 2), // F16, I16, BF16
-        24 => (1, 1),          // I8
-        27 | 28 => (1, 8),     // I64, F64
-        2 | 20 => (32, 18),    // Q4_0, IQ4_NL
-        3 => (32, 20),         // Q4_1
-        6 => (32, 22),         // Q5_0
-        7 => (32, 24),         // Q5_1
-        8 => (32, 34),         // Q8_0
-        10 => (256, 84),       // Q2_K
-        11 | 21 => (256, 110), // Q3_K, IQ3_S
-        12 => (256, 144),      // Q4_K
-        13 => (256, 176),      // Q5_K
-        14 => (256, 210),      // Q6_K
-        16 | 35 => (256, 66),  // IQ2_XXS, TQ2_0
-        17 => (256, 74),       // IQ2_XS
-        18 => (256, 98),       // IQ3_XXS
-        19 => (256, 50),       // IQ1_S
-        22 => (256, 82),       // IQ2_S
-        23 => (256, 136),      // IQ4_XS
-        29 => (256, 56),       // IQ1_M
-        34 => (256, 54),       // TQ1_0
-        39 => (32, 17),        // MXFP4
-        _ => (1, 0),
-    }
 }

@@ -262,9 +262,8 @@ fn take_batch(path: &Path, batch: &RecordBatch, taking: &mut Taking) -> Result<(
     let schema = batch.schema();
     let there: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     let path_of = |name: &str| name.split('.').map(str::to_owned).collect::<Vec<_>>();
-    let holds = |name: &str| {
-        column(batch, &path_of(name)).is_some_and(|(column, inner)| holds_text(column.data_type(), &inner))
-    };
+    let holds =
+        |name: &str| column(batch, &path_of(name)).is_some_and(|(column, inner)| holds_text(column.data_type(), inner));
     let field = taking.field(path, &there.join(", "), holds)?;
     let (field, answer) = (path_of(&field), taking.wanted.answer.as_deref().map(path_of));
     let prompts = column(batch, &field);

@@ -99,9 +99,8 @@ impl Group {
     /// Advantages of its members, in units of its spread or of the noise floor, whichever is wider, times its weight.
     #[must_use]
     pub fn advantages(&self, noise_floor: f64) -> Vec<f64> {
-        let mut advantages = of_distribution(&self.rewards, &self.shares(), noise_floor);
-        advantages.iter_mut().for_each(|advantage| *advantage *= self.weight);
-        advantages
+        let advantages = of_distribution(&self.rewards, &self.shares(), noise_floor);
+        advantages.into_iter().map(|advantage| advantage * self.weight).collect()
     }
 
     /// Standard deviation of its rewards.

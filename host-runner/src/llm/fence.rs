@@ -188,7 +188,10 @@ fn check_types(header: &Header) -> Option<(String, String)> {
 /// rotation. All else is a matrix. Some norms have a row for each head.
 fn is_vector(name: &str, dimensions: &[u64]) -> bool {
     let rows = dimensions.get(1..).unwrap_or_default();
-    rows.iter().all(|&rows| rows == 1) || name.ends_with(".bias") || name.contains("norm") || name.starts_with("rope_")
+    rows.iter().all(|&rows| rows == 1)
+        || name.rsplit('.').next() == Some("bias")
+        || name.contains("norm")
+        || name.starts_with("rope_")
 }
 
 /// llama.cpp aborts on a token that stands twice, and later on text that a `SentencePiece` vocabulary cannot write.

@@ -262,6 +262,7 @@ fn impossible_numbers_are_refused() {
         ("--governor", "fixed:11,6,32,16", "prefill clock 11"),
         ("--governor", "fastest", "no governor"),
         ("--fan-off-at", "soon", "never"),
+        ("--fan-off-at", "1000000", "never"),
     ] {
         refused(&["run", "--out", out, option, value], &[word]);
     }

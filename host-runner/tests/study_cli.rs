@@ -199,4 +199,5 @@ fn eval_fan_off_writes_two_files_a_governor() {
     assert!(png(&format!("{out}/fan-off.png")) && png(&format!("{out}/fan-off-trace.png")));
     refused(&["eval", "--suite", "fan-off", "--governor", "nobody", "--out", &out], &["nobody"]);
     refused(&["eval", "--suite", "fan-off", "--requests", "0", "--out", &out], &["--requests"]);
+    refused(&["eval", "--suite", "fan-off", "--requests", "5", "--out", &out], &["--fan-off-at 50", "never stop"]);
 }

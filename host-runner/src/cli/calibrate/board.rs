@@ -19,6 +19,7 @@ use crate::verify::plant::{self, ThermalLog};
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -72,6 +73,11 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
 }
 
 fn read_sweeps(paths: &[PathBuf], start: &BoardProfile) -> anyhow::Result<Vec<SweepRow>> {
+    let mut seen = BTreeSet::new();
+    for path in paths {
+        let place = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
+        anyhow::ensure!(seen.insert(place), "{} is named twice; each row counts once", path.display());
+    }
     let mut rows = Vec::new();
     for path in paths {
         let failed = || format!("cannot calibrate with {}", path.display());

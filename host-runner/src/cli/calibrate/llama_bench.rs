@@ -26,6 +26,8 @@ pub fn run(options: &Arguments, path: &Path, format: Format) -> anyhow::Result<O
     let failed = || format!("cannot use the points {}", path.display());
     let points = points::read(path).with_context(failed)?;
     let mut profiles = rooflines(&options.profile)?;
+    // What is asked for is looked at before the fit, which takes a while.
+    profiles.iter().try_for_each(|(.., roofline)| choose(options, &mut roofline.clone()))?;
     let boards: Vec<Roofline> = profiles.iter().map(|(.., roofline)| roofline.clone()).collect();
     let fitted = fit_engine(&points, &boards).with_context(failed)?;
     if !options.keep_engine {

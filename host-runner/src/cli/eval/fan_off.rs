@@ -32,6 +32,12 @@ pub(super) fn plan(options: &Arguments) -> anyhow::Result<Plan> {
     anyhow::ensure!((1..=100_000).contains(&options.requests), "--requests must lie between 1 and 100000");
     anyhow::ensure!((0.01..=600.0).contains(&options.sample_s), "--sample-s must lie between 0.01 and 600 seconds");
     anyhow::ensure!((0.0..=3600.0).contains(&options.warm_up), "--warm-up must lie between 0 and 3600 seconds");
+    anyhow::ensure!(
+        options.fan_off_at < options.requests,
+        "--fan-off-at {} lies behind the last of {} batches, so the fan would never stop; write a lower one or more --requests",
+        options.fan_off_at,
+        options.requests
+    );
     Ok(Plan {
         requests: options.requests,
         fan_off_at: options.fan_off_at,

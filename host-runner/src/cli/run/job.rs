@@ -90,7 +90,14 @@ impl<'a> Job<'a> {
         let requests = options.requests.unwrap_or(if shipped { SHIPPED_REQUESTS } else { prompts.len() });
         let fan_off_at = match options.fan_off_at {
             None => Some(requests / 2).filter(|_| !options.is_real()),
-            Some(FanOff::At(request)) => Some(request),
+            Some(FanOff::At(request)) => {
+                anyhow::ensure!(
+                    request < requests,
+                    "--fan-off-at {request} lies behind the last of {requests} requests; write `--fan-off-at never` for a fan \
+                     that works, or a lower number"
+                );
+                Some(request)
+            }
             Some(FanOff::Never) => None,
         };
         let learned = options.governors().contains(&Choice::Learned);

@@ -87,7 +87,7 @@ impl Job<'_> {
         let mut text = format!(
             "{} prompts answered by {} ({}) on {}\n\
              {} requests at {}/s{}, {fan}, depth floor {} layers, seed {}\n\n",
-            self.prompts.len(),
+            self.prompts.len().min(self.requests),
             options.model.display(),
             printable(&self.model.description()),
             self.board_name(),

@@ -387,7 +387,7 @@ fn a_board_without_its_fan_is_measured_and_given_back() {
     let again = bench.fan_off(&arguments).output().unwrap();
     assert!(again.status.success() && said(&again).contains("is done already"), "{}", said(&again));
     assert_eq!(std::fs::read(bench.out("FAN_OFF_RESULTS_fixed-4-3-1-16.csv")).unwrap(), before);
-    refused(&mut bench.fan_off(&["--apply", "--requests", "5"]), "it differs in plan");
+    refused(&mut bench.fan_off(&["--apply", "--requests", "5", "--fan-off-at", "2"]), "it differs in plan");
     refused(&mut bench.fan_off(&[]), "add --apply");
     refused(&mut bench.fan_off(&["--apply", "--ambient", "30"]), "for a simulated board");
     refused(&mut bench.fan_off(&["--apply", "--governor", "fixed:4,3,5,16"]), "no batch 5");

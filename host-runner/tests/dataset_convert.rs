@@ -176,4 +176,7 @@ fn a_line_without_the_field_is_a_row_without_a_prompt() {
     std::fs::write(&path, "{\"other\": 1}\n{\"question\": \"one\"}\n{\"other\": 2}\n").unwrap();
     let converted = convert(&path, &Wanted::default()).unwrap();
     assert_eq!((converted.prompts.as_slice(), converted.empty), ([prompt("one", None)].as_slice(), 2));
+    // A field that is there and never filled is no missing field.
+    std::fs::write(&path, "{\"question\": null}\n").unwrap();
+    assert!(matches!(convert(&path, &Wanted::default()), Err(ConvertError::Empty(_))));
 }

@@ -383,7 +383,8 @@ fn json_lines(path: &Path, taking: &mut Taking) -> Result<(), ConvertError> {
     let Some(columns) = rows.first().and_then(Value::as_object) else { return Ok(()) };
     let there: Vec<&str> = columns.keys().map(String::as_str).collect();
     // Rows need not be alike: one that lacks the field has no prompt.
-    let holds = |name: &str| rows.iter().any(|row| at(row, name).is_some_and(|value| first_text(value).is_some()));
+    let may_be_text = |value: &Value| value.is_string() || value.is_array() || value.is_null();
+    let holds = |name: &str| rows.iter().any(|row| at(row, name).is_some_and(may_be_text));
     let field = taking.field(path, &there.join(", "), holds)?;
     for row in &rows {
         let text = |name: &str| at(row, name).and_then(first_text);

@@ -82,6 +82,25 @@ pub struct Content {
     pub training: Option<Training>,
 }
 
+impl Content {
+    /// What a policy sees, sets and is for, before any training.
+    #[must_use]
+    pub const fn untrained(observation: Vec<FeatureRange>, actions: ActionSpace, reward: Variant) -> Self {
+        Self {
+            observation,
+            actions,
+            reward,
+            environment: String::new(),
+            seed: 0,
+            updates: 0,
+            evaluations: 0,
+            optimizer_steps: 0,
+            activation_peaks: None,
+            training: None,
+        }
+    }
+}
+
 /// Where a training stands.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

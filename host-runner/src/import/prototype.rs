@@ -229,17 +229,10 @@ impl Prototype {
         if let Some(first) = network.layers.first_mut() {
             fold(first, &self.form.inputs);
         }
+        let observation = self.form.inputs.iter().map(|input| input.range).collect();
         let content = Content {
-            observation: self.form.inputs.iter().map(|input| input.range).collect(),
-            actions: self.form.actions.clone(),
-            reward: self.form.reward,
             environment: ENVIRONMENT.to_owned(),
-            seed: 0,
-            updates: 0,
-            evaluations: 0,
-            optimizer_steps: 0,
-            activation_peaks: None,
-            training: None,
+            ..Content::untrained(observation, self.form.actions.clone(), self.form.reward)
         };
         Checkpoint::untrained(content, network)
     }

@@ -354,18 +354,8 @@ pub(crate) mod tests {
         let mut rng = Pcg32::new(seed + 1);
         // A peaked policy: large last-layer weights, some biases.
         network.parameters_mut().for_each(|p| *p = *p * 3.0 + (f64::from(rng.below(1000)) - 500.0) * 2e-3);
-        let content = Content {
-            observation,
-            actions,
-            reward: Variant::Service,
-            environment: "test".into(),
-            seed,
-            updates: 0,
-            evaluations: 0,
-            optimizer_steps: 0,
-            activation_peaks: None,
-            training: None,
-        };
+        let untrained = Content::untrained(observation, actions, Variant::Service);
+        let content = Content { environment: "test".into(), seed, ..untrained };
         Checkpoint::untrained(content, network)
     }
 

@@ -42,16 +42,10 @@ pub fn thaw(bytes: &[u8]) -> Result<Checkpoint, ThawError> {
     }
     let network = Network { layers };
     let content = Content {
-        observation: header.observation.to_vec(),
-        actions: header.actions.clone(),
-        reward: header.reward,
         environment: header.provenance.environment.as_str().to_owned(),
         seed: header.provenance.seed,
         updates: header.provenance.updates,
-        evaluations: 0,
-        optimizer_steps: 0,
-        activation_peaks: None,
-        training: None,
+        ..Content::untrained(header.observation.to_vec(), header.actions.clone(), header.reward)
     };
     Ok(Checkpoint::untrained(content, network))
 }

@@ -171,17 +171,6 @@ fn step_of(on: &[Log], off: &[Log]) -> anyhow::Result<Step<f64>> {
 pub fn random(actions: &ActionSpace, seed: u64) -> Checkpoint {
     let observation = layout::standard();
     let network = Network::new(observation.len(), &[32, 32], actions.sizes().iter().sum(), seed);
-    let content = Content {
-        observation,
-        actions: actions.clone(),
-        reward: Variant::Service,
-        environment: String::new(),
-        seed,
-        updates: 0,
-        evaluations: 0,
-        optimizer_steps: 0,
-        activation_peaks: None,
-        training: None,
-    };
+    let content = Content { seed, ..Content::untrained(observation, actions.clone(), Variant::Service) };
     Checkpoint::untrained(content, network)
 }

@@ -21,11 +21,11 @@ const IMAGE: &[u8] = include_bytes!("../../../models/policies/service.elp");
 /// The greeting of `docs/wire-format.md`.
 const GREETING: &[u8] = &[0x00, 0x03, 0x01, 0x07, 0x01, 0x01, 0x01, 0x05, 0x16, 0xae, 0xbe, 0xc8, 0x00];
 
-/// All that is kept from one byte of the line to the next: the RAM of this firmware.
-struct Device {
-    decoder: Decoder<REQUEST_LEN>,
-    engine: Engine,
-    reply: [u8; REPLY_FRAME],
+/// All that is kept from one byte of the line to the next lies behind it: the RAM of this firmware.
+struct Device<'a> {
+    decoder: &'a mut Decoder<REQUEST_LEN>,
+    engine: &'a mut Engine,
+    reply: &'a mut [u8; REPLY_FRAME],
 }
 
 /// Everything but the line.
@@ -34,11 +34,7 @@ struct Engine {
     turns: Option<Turns>,
 }
 
-impl Device {
-    const fn new() -> Self {
-        Self { decoder: Decoder::new(), engine: Engine { governor: None, turns: None }, reply: [0; REPLY_FRAME] }
-    }
-
+impl Device<'_> {
     /// Takes a byte from the line; the frame to answer with when the byte ends a request.
     fn take(&mut self, byte: u8) -> Option<&[u8]> {
         let Self { decoder, engine, reply } = self;
@@ -50,11 +46,15 @@ impl Device {
         if order == Order::Greeting {
             decoder.restart(tag.session);
         }
-        encode(tag, &answer, reply).ok()
+        encode(tag, &answer, *reply).ok()
     }
 }
 
 impl Engine {
+    const fn new() -> Self {
+        Self { governor: None, turns: None }
+    }
+
     fn answer(&mut self, request: Request<'_>) -> Result<Reply<&StepRecord>, Refusal> {
         Ok(match request {
             Request::Hello => Reply::Hello(Identity {
@@ -110,7 +110,7 @@ impl Engine {
 
 /// Greets the device. Every byte passes through `black_box`: the compiler may assume nothing about
 /// the line, so all that any host could ask for stays in the image.
-fn greeted(device: &mut Device) -> bool {
+fn greeted(mut device: Device<'_>) -> bool {
     let mut answered = false;
     for byte in black_box(GREETING) {
         answered |= black_box(device.take(*byte)).is_some();
@@ -120,12 +120,14 @@ fn greeted(device: &mut Device) -> bool {
 
 #[cfg(not(target_os = "none"))]
 fn main() -> std::process::ExitCode {
-    if greeted(&mut Device::new()) { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
+    let (mut decoder, mut engine, mut reply) = (Decoder::new(), Engine::new(), [0; REPLY_FRAME]);
+    let device = Device { decoder: &mut decoder, engine: &mut engine, reply: &mut reply };
+    if greeted(device) { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
 }
 
 #[cfg(target_os = "none")]
 mod target {
-    use super::{Device, greeted};
+    use super::{Decoder, Device, Engine, REPLY_FRAME, REQUEST_LEN, greeted};
     use core::fmt::Write;
     use core::panic::PanicInfo;
     use cortex_m_semihosting::debug::{EXIT_FAILURE, EXIT_SUCCESS, exit};
@@ -133,8 +135,12 @@ mod target {
 
     #[cortex_m_rt::entry]
     fn main() -> ! {
-        let device = cortex_m::singleton!(: Device = Device::new());
-        let status = if device.is_some_and(greeted) { EXIT_SUCCESS } else { EXIT_FAILURE };
+        // What begins as zeros costs no code; an engine does not.
+        static mut DECODER: Decoder<REQUEST_LEN> = Decoder::new();
+        static mut REPLY: [u8; REPLY_FRAME] = [0; REPLY_FRAME];
+        let engine = cortex_m::singleton!(: Engine = Engine::new());
+        let greeted = engine.is_some_and(|engine| greeted(Device { decoder: DECODER, engine, reply: REPLY }));
+        let status = if greeted { EXIT_SUCCESS } else { EXIT_FAILURE };
         loop {
             exit(status);
         }

@@ -15,7 +15,7 @@ use crate::reward::step::Step;
 use crate::reward::unified::Unified;
 use crate::reward::{Reward, RewardError, Variant};
 use crate::supervisor::{Fallback, FallbackError, FallbackRule, Limits, LimitsError, Supervisor};
-use crate::telemetry::{Measurement, Reading, Telemetry};
+use crate::telemetry::{Measurement, Telemetry};
 use crate::time::Instant;
 use crate::wire::wire;
 use core::fmt;
@@ -248,9 +248,7 @@ impl Turns {
     /// Decides what the board does next. Pure computation in bounded time: no clock, no I/O.
     /// A turn that was never settled is forgotten.
     pub fn step(&mut self, governor: &mut impl Governor, now: Instant, telemetry: &Telemetry) -> Decision {
-        if let Reading::Present { value, taken_at } = telemetry.temperature {
-            self.observer.watch(value, taken_at);
-        }
+        self.observer.watch(telemetry);
         let requested = governor.decide(&Situation { telemetry, observer: &self.observer, actions: &self.actions });
         self.decide(requested, governor.observation(), now, telemetry)
     }

@@ -2,7 +2,7 @@
 
 use crate::action::{Action, Setting};
 use crate::division::{quotient, signed_quotient};
-use crate::telemetry::{Measurement, Telemetry};
+use crate::telemetry::{Measurement, Reading, Telemetry};
 use crate::time::{Duration, Instant};
 use crate::units::MilliCelsius;
 use crate::wire::wire;
@@ -253,8 +253,14 @@ impl Observer {
         Self { response_limit: limit, ..Self::default() }
     }
 
-    /// Takes in a temperature. A sample that is not newer than the last one changes nothing.
-    pub fn watch(&mut self, temperature: MilliCelsius, taken_at: Instant) {
+    /// Takes in what was seen. A temperature that is not newer than the last one changes nothing.
+    pub fn watch(&mut self, telemetry: &Telemetry) {
+        if let Reading::Present { value, taken_at } = telemetry.temperature {
+            self.follow(value, taken_at);
+        }
+    }
+
+    fn follow(&mut self, temperature: MilliCelsius, taken_at: Instant) {
         let ucelsius = i64::from(temperature.0) * 1000;
         let Some(trend) = &mut self.trend else {
             self.trend = Some(Trend { filtered_ucelsius: ucelsius, latest: temperature, updated_at: taken_at });
@@ -422,8 +428,8 @@ mod tests {
         fn the_filter_steps_as_in_wider_numbers(first in -300_000i32..600_000, second in -300_000i32..600_000, micros in 1u64.., less in 0u32..64) {
             let elapsed = (micros >> less).max(1);
             let mut observer = Observer::default();
-            observer.watch(MilliCelsius(first), Instant::ZERO);
-            observer.watch(MilliCelsius(second), Instant::from_micros(elapsed));
+            observer.follow(MilliCelsius(first), Instant::ZERO);
+            observer.follow(MilliCelsius(second), Instant::from_micros(elapsed));
             let (dt, lead) = (i128::from(elapsed), 1000 * i128::from(second - first));
             let step = lead * dt / (dt + i128::from(SLOPE_TIME_CONSTANT.micros()));
             let filtered = observer.trend.unwrap().filtered_ucelsius;
@@ -436,7 +442,7 @@ mod tests {
         let mut observer = Observer::default();
         for second in 0..300u32 {
             let at = Instant::ZERO + Duration::from_secs(second);
-            observer.watch(MilliCelsius(40_000 + 50 * i32::try_from(second).unwrap()), at);
+            observer.follow(MilliCelsius(40_000 + 50 * i32::try_from(second).unwrap()), at);
         }
         assert!((48..=52).contains(&observer.slope_mk_per_s()), "{}", observer.slope_mk_per_s());
     }

@@ -1,7 +1,7 @@
 //! What must hold of the plant whatever is done to it.
 
 use firmware_sim::plant::thermal::Nodes;
-use firmware_sim::plant::{Conditions, Interval, Plant, Profile, fan, latency};
+use firmware_sim::plant::{Conditions, Interval, Plant, Profile, TICK_S, fan, latency};
 use proptest::prelude::*;
 
 /// Anything that can be done to a plant.
@@ -151,6 +151,26 @@ proptest! {
         let stored_j = thermal.die_j_per_k * (after.die_c - before.die_c) + thermal.sink_j_per_k * (after.sink_c - before.sink_c);
         let left_j = sink_w_per_k * (f64::midpoint(before.sink_c, after.sink_c) - 25.0) * dt_s;
         prop_assert!((power_w * dt_s - stored_j - left_j).abs() < 1e-6);
+    }
+
+    #[test]
+    fn heat_remembers_no_fan_but_the_present(pwms in proptest::collection::vec((any::<u8>(), 1_u32..30), 1..20)) {
+        // The plant keeps what a tick does at the last duty; here every step works it out anew.
+        let profile = Profile::agx_orin_hf();
+        let mut plant = Plant::new(&profile, Conditions { vendor_fan: false, start_c: 70.0, ..quiet() });
+        for (pwm, tenths) in pwms {
+            plant.set_fan_pwm_floor(pwm);
+            let (mut nodes, mut left_s) = (plant.nodes(), f64::from(tenths) / 10.0);
+            let mut into_tick_s = plant.elapsed_s() % TICK_S;
+            plant.idle(left_s);
+            while left_s > 0.0 {
+                let dt_s = left_s.min(TICK_S - into_tick_s);
+                nodes = nodes.after(&profile.thermal, profile.power.idle_w, fan::sink_w_per_k(&profile.fan, pwm), 25.0, dt_s);
+                (left_s, into_tick_s) = (left_s - dt_s, 0.0);
+            }
+            prop_assert!((plant.nodes().die_c - nodes.die_c).abs() < 1e-9);
+            prop_assert!((plant.nodes().sink_c - nodes.sink_c).abs() < 1e-9);
+        }
     }
 
     #[test]

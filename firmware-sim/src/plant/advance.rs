@@ -1,12 +1,52 @@
 //! Time passes: the plant's inner loop.
 
-use super::{Interval, Load, Plant, TICK_S, fan, latency, power};
+use super::thermal::{Flow, Modes, Nodes};
+use super::{Interval, Load, Plant, Profile, TICK_S, fan, latency, power};
 
-/// A phase at the clock and temperature of one step.
+/// A phase at one clock.
+#[derive(Clone, Copy)]
 struct Pace {
+    clock_khz: u32,
     /// How long the whole phase would take like this, s.
     whole_s: f64,
-    power_w: f64,
+    /// One step of a decode without the spread of its batch, s.
+    step_s: f64,
+}
+
+/// How heat leaves at a duty of the fan, whatever the load. Most steps are whole ticks at the duty of the one before, and the
+/// exponentials are most of a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Cooling {
+    pwm: u8,
+    sink_w_per_k: f64,
+    modes: Modes,
+    tick: Passage,
+}
+
+/// What passes in a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Passage {
+    flow: Flow,
+    /// Share of the sensor's lag that is left at the end.
+    lag_left: f64,
+}
+
+impl Cooling {
+    pub(super) fn new(profile: &Profile, pwm: u8) -> Self {
+        let sink_w_per_k = fan::sink_w_per_k(&profile.fan, pwm);
+        let modes = Modes::new(&profile.thermal, sink_w_per_k);
+        Self { pwm, sink_w_per_k, modes, tick: Passage::new(modes, profile.sensor.lag_s, TICK_S) }
+    }
+
+    fn passage(&self, lag_s: f64, dt_s: f64) -> Passage {
+        if dt_s < TICK_S { Passage::new(self.modes, lag_s, dt_s) } else { self.tick }
+    }
+}
+
+impl Passage {
+    fn new(modes: Modes, lag_s: f64, dt_s: f64) -> Self {
+        Self { flow: modes.flow(dt_s), lag_left: if lag_s > 0.0 { libm::exp(-dt_s / lag_s) } else { 0.0 } }
+    }
 }
 
 impl Plant {
@@ -18,12 +58,16 @@ impl Plant {
         let mut interval = Interval::empty(self.nodes.die_c);
         let working = !matches!(load, Load::Idle { .. });
         let mut left = 1.0;
+        let mut pace = self.pace(load);
         while left > 0.0 {
             if self.off && working {
                 interval.completed = false;
                 break;
             }
-            let pace = self.pace(load);
+            if pace.clock_khz != self.effective_clock_khz() {
+                pace = self.pace(load);
+            }
+            let power_w = self.power_w(load, pace);
             let until_change_s = self.until_change_s();
             let until_end_s = left * pace.whole_s;
             if until_end_s <= until_change_s {
@@ -32,30 +76,37 @@ impl Plant {
                 left -= until_change_s / pace.whole_s;
             }
             let dt_s = until_end_s.min(until_change_s);
-            interval = interval.then(self.step(pace.power_w, dt_s, working));
+            interval = interval.then(self.step(power_w, dt_s, working));
         }
         interval
     }
 
     fn pace(&self, load: Load) -> Pace {
-        let (profile, clock_khz, die_c) = (&self.profile, self.effective_clock_khz(), self.nodes.die_c);
-        match load {
-            Load::Idle { seconds } => {
-                Pace { whole_s: seconds, power_w: if self.off { 0.0 } else { profile.power.idle_w } }
+        let (profile, clock_khz) = (&self.profile, self.effective_clock_khz());
+        let (whole_s, step_s) = match load {
+            Load::Idle { seconds } => (seconds, 0.0),
+            Load::Prefill { sequences, prompt_tokens, depth } => {
+                let prefill_s = latency::prefill_seconds(profile, clock_khz, sequences, prompt_tokens, depth);
+                (prefill_s * self.batch.prefill_time, 0.0)
             }
-            Load::Prefill { sequences, prompt_tokens, depth } => Pace {
-                whole_s: latency::prefill_seconds(profile, clock_khz, sequences, prompt_tokens, depth)
-                    * self.batch.prefill_time,
-                power_w: power::prefill_watts(profile, clock_khz, die_c),
-            },
             Load::Decode { sequences, steps, depth } => {
-                let step_s =
-                    latency::decode_step_seconds(profile, clock_khz, sequences, depth, self.conditions.floor_scale);
-                Pace {
-                    whole_s: f64::from(steps) * step_s * self.batch.decode_time,
-                    power_w: power::decode_watts(profile, clock_khz, sequences, depth, step_s, die_c)
-                        * self.batch.decode_power,
-                }
+                let floor_scale = self.conditions.floor_scale;
+                let step_s = latency::decode_step_seconds(profile, clock_khz, sequences, depth, floor_scale);
+                (f64::from(steps) * step_s * self.batch.decode_time, step_s)
+            }
+        };
+        Pace { clock_khz, whole_s, step_s }
+    }
+
+    /// Power at the temperature of now.
+    fn power_w(&self, load: Load, Pace { clock_khz, step_s, .. }: Pace) -> f64 {
+        let (profile, die_c) = (&self.profile, self.nodes.die_c);
+        match load {
+            Load::Idle { .. } if self.off => 0.0,
+            Load::Idle { .. } => profile.power.idle_w,
+            Load::Prefill { .. } => power::prefill_watts(profile, clock_khz, die_c),
+            Load::Decode { sequences, depth, .. } => {
+                power::decode_watts(profile, clock_khz, sequences, depth, step_s, die_c) * self.batch.decode_power
             }
         }
     }
@@ -69,10 +120,15 @@ impl Plant {
     fn step(&mut self, power_w: f64, dt_s: f64, working: bool) -> Interval {
         let (before_c, pwm) = (self.nodes.die_c, self.fan_pwm());
         let throttled = working && self.is_throttled();
-        let sink_w_per_k = fan::sink_w_per_k(&self.profile.fan, pwm);
-        self.nodes = self.nodes.after(&self.profile.thermal, power_w, sink_w_per_k, self.conditions.ambient_c, dt_s);
+        if self.cooling.pwm != pwm {
+            self.cooling = Cooling::new(&self.profile, pwm);
+        }
+        let passage = self.cooling.passage(self.profile.sensor.lag_s, dt_s);
+        let (thermal, sink_w_per_k) = (&self.profile.thermal, self.cooling.sink_w_per_k);
+        let rest = Nodes::at_rest(thermal, power_w, sink_w_per_k, self.conditions.ambient_c);
+        self.nodes = self.nodes.through(&passage.flow, rest);
         let die_c = self.nodes.die_c;
-        self.follow_with_sensor(dt_s);
+        self.sensed_c = die_c + (self.sensed_c - die_c) * passage.lag_left;
         self.off |= die_c >= self.profile.throttle.shutdown_c;
         self.pass_time(dt_s);
 
@@ -88,12 +144,6 @@ impl Plant {
             above_limit_s: if mean_temperature_c > self.conditions.limit_c { dt_s } else { 0.0 },
             completed: true,
         }
-    }
-
-    fn follow_with_sensor(&mut self, dt_s: f64) {
-        let lag_s = self.profile.sensor.lag_s;
-        let left = if lag_s > 0.0 { libm::exp(-dt_s / lag_s) } else { 0.0 };
-        self.sensed_c = self.nodes.die_c + (self.sensed_c - self.nodes.die_c) * left;
     }
 
     /// Moves the clock of the plant, then does what is due: new GPU clock, vendor's fan daemon, throttling.

@@ -36,6 +36,7 @@ pub mod throttle;
 pub use interval::Interval;
 pub use profile::{Profile, ProfileError};
 
+use advance::Cooling;
 use noise::Generator;
 use thermal::Nodes;
 use throttle::ClockCap;
@@ -97,6 +98,7 @@ pub struct Plant {
     off: bool,
     ticks: u64,
     into_tick_s: f64,
+    cooling: Cooling,
 }
 
 /// Spread drawn once a batch, so that a decode in pieces varies like one in whole.
@@ -143,6 +145,7 @@ impl Plant {
             off: false,
             ticks: 0,
             into_tick_s: 0.0,
+            cooling: Cooling::new(profile, 0),
             profile: profile.clone(),
             conditions,
         };

@@ -26,16 +26,48 @@ impl Nodes {
         Self { die_c: sink_c + power_w * thermal.die_to_sink_k_per_w, sink_c }
     }
 
-    /// The nodes `dt_s` later, power and cooling constant meanwhile.
-    ///
-    /// Exact for any `dt_s >= 0` (matrix exponential of the two linear equations), so two steps equal one of their sum
-    /// up to rounding.
+    /// The nodes `dt_s` later, power and cooling constant meanwhile. Two steps equal one of their sum up to rounding.
     #[must_use]
     pub fn after(self, thermal: &Thermal, power_w: f64, sink_w_per_k: f64, ambient_c: f64, dt_s: f64) -> Self {
-        let rest = Self::at_rest(thermal, power_w, sink_w_per_k, ambient_c);
-        let (die_k, sink_k) = (self.die_c - rest.die_c, self.sink_c - rest.sink_c);
+        let flow = Modes::new(thermal, sink_w_per_k).flow(dt_s);
+        self.through(&flow, Self::at_rest(thermal, power_w, sink_w_per_k, ambient_c))
+    }
 
-        // d/dt (die, sink) = [[a, -a], [c, d]] (die, sink), as differences to rest.
+    /// The nodes after a time in which they flow towards where they `rest`.
+    #[must_use]
+    pub fn through(self, flow: &Flow, rest: Self) -> Self {
+        let Flow { on_identity, on_matrix, matrix: [a, c, d] } = *flow;
+        let (die_k, sink_k) = (self.die_c - rest.die_c, self.sink_c - rest.sink_c);
+        Self {
+            die_c: rest.die_c + on_identity * die_k + on_matrix * (a * die_k - a * sink_k),
+            sink_c: rest.sink_c + on_identity * sink_k + on_matrix * (c * die_k + d * sink_k),
+        }
+    }
+}
+
+/// The two rates at which the nodes come to rest, whatever the power.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Modes {
+    /// `a`, `c`, `d` of `d/dt (die, sink) = [[a, -a], [c, d]] (die, sink)`, temperatures as differences to rest, 1/s.
+    matrix: [f64; 3],
+    slow_per_s: f64,
+    fast_per_s: f64,
+    /// Half of their difference.
+    spread_per_s: f64,
+}
+
+/// What a time does to the distances of the nodes from rest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Flow {
+    on_identity: f64,
+    on_matrix: f64,
+    matrix: [f64; 3],
+}
+
+impl Modes {
+    /// At a conductance from sink to ambient.
+    #[must_use]
+    pub fn new(thermal: &Thermal, sink_w_per_k: f64) -> Self {
         let between_w_per_k = 1.0 / thermal.die_to_sink_k_per_w;
         let a = -between_w_per_k / thermal.die_j_per_k;
         let c = between_w_per_k / thermal.sink_j_per_k;
@@ -43,14 +75,17 @@ impl Nodes {
         // Both eigenvalues are real and negative: the off-diagonal product -a c is positive.
         let (mean, half) = (f64::midpoint(a, d), (a - d) / 2.0);
         let spread = libm::sqrt(half * half - a * c);
-        let (slow, fast) = (mean + spread, mean - spread);
+        Self { matrix: [a, c, d], slow_per_s: mean + spread, fast_per_s: mean - spread, spread_per_s: spread }
+    }
+
+    /// A time of 0 or more: the exponential of the matrix, exact.
+    #[must_use]
+    pub fn flow(&self, dt_s: f64) -> Flow {
+        let Self { matrix, slow_per_s: slow, fast_per_s: fast, spread_per_s: spread } = *self;
         let (slow_left, fast_left) = (libm::exp(slow * dt_s), libm::exp(fast * dt_s));
         // Sylvester's formula: exp(M t) = (e_slow (M - fast I) - e_fast (M - slow I)) / (slow - fast).
         let on_matrix = (slow_left - fast_left) / (2.0 * spread);
         let on_identity = (slow * fast_left - fast * slow_left) / (2.0 * spread);
-        Self {
-            die_c: rest.die_c + on_identity * die_k + on_matrix * (a * die_k - a * sink_k),
-            sink_c: rest.sink_c + on_identity * sink_k + on_matrix * (c * die_k + d * sink_k),
-        }
+        Flow { on_identity, on_matrix, matrix }
     }
 }

@@ -43,7 +43,7 @@ pub fn measure(updates: usize, seed: u64) -> Result<Times, FreezeError> {
         .into_iter()
         .map(|observation| {
             let heads = policy.heads(&observation, &form.actions);
-            Group { rewards: vec![0.0], ..Group::choose(observation, &heads, Grouping::Drawn(1), &mut rng) }
+            Group { rewards: vec![0.0], ..Group::choose(observation, &heads, Grouping::Drawn(1), None, &mut rng) }
         })
         .collect();
     let references: Vec<Heads> = groups.iter().map(|group| policy.heads(&group.observation, &form.actions)).collect();

@@ -101,11 +101,14 @@ impl Answers for DrawnLengths {
     ) -> Result<Answered, Self::Error> {
         let (prompt, answer) = (self.prompt, self.answer);
         prefilled(requests.iter().map(|_| self.draw(prompt)).sum());
-        let lengths: Vec<u32> = requests.iter().map(|_| self.draw(answer)).collect();
-        // The first token of each answer comes from the prefill.
-        let steps = lengths.iter().copied().max().unwrap_or(0).saturating_sub(1);
-        let still_going = |step: u32| lengths.iter().filter(|length| **length > step + 1).count();
-        let active = (0..steps).map(|step| u16::try_from(still_going(step)).unwrap_or(u16::MAX)).collect();
+        let mut lengths: Vec<u32> = requests.iter().map(|_| self.draw(answer)).collect();
+        lengths.sort_unstable();
+        let mut active = Vec::new();
+        for (gone, length) in lengths.iter().enumerate() {
+            // The first token of each answer comes from the prefill.
+            let steps = (*length as usize).saturating_sub(1);
+            active.resize(steps, u16::try_from(lengths.len() - gone).unwrap_or(u16::MAX));
+        }
         Ok(Answered { active, generated_tokens: lengths.iter().sum(), ..Answered::default() })
     }
 }

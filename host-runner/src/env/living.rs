@@ -9,7 +9,7 @@ use super::service::Service;
 use controller_core::action::{Action, ActionSpace, Decision, Setting};
 use controller_core::observation::{FeatureRange, Observer};
 use controller_core::supervisor::{Limits, Supervisor};
-use controller_core::telemetry::{Measurement, Reading, Telemetry};
+use controller_core::telemetry::{Measurement, Telemetry};
 use controller_core::time::Duration;
 use firmware_sim::board::SimulatedBoard;
 use firmware_sim::plant::{Conditions, Profile};
@@ -124,9 +124,7 @@ impl LivingBoard for Simulated {
         }
         let Ok(_) = self.service.wait_for_work();
         let telemetry = self.service.telemetry();
-        if let Reading::Present { value, taken_at } = telemetry.temperature {
-            self.observer.watch(value, taken_at);
-        }
+        self.observer.watch(&telemetry);
         let observation = self.observer.observe(&self.layout, &telemetry).to_vec();
         Ok(Seen { telemetry, observation })
     }

@@ -226,7 +226,7 @@ impl LivingBoard for Logged {
             queue: 0,
             offered_load: MilliRequestsPerSecond(0),
         };
-        self.observer.watch(MilliCelsius(milli(self.die_c)), now);
+        self.observer.watch(&telemetry);
         let observation = self.observer.observe(&self.layout, &telemetry).to_vec();
         Ok(Seen { telemetry, observation })
     }

@@ -24,10 +24,11 @@ const LIKELY: f64 = 0.01;
 const EXPLORE_ONE_IN: u32 = 4;
 /// A value that does better than the policy may expect counts at least so much, however improbable it is.
 const PROMISING: f64 = 0.03;
-const TICKETS: u32 = 9;
+const TICKETS: u32 = 10;
 /// Tickets of the knobs in the lot that decides which one a group varies: the decode clock decides most, a fan costs the
 /// most time to judge, and the prefill clock changes little.
 const LOT: [Knob; TICKETS as usize] = [
+    Knob::Prefill,
     Knob::Prefill,
     Knob::Decode,
     Knob::Decode,
@@ -63,12 +64,19 @@ pub struct Group {
 }
 
 impl Group {
-    /// Chooses the members; their rewards are still to come.
+    /// Chooses the members; their rewards are still to come. A knob that is known to do nothing here is not tried: the decode
+    /// clock takes its tickets.
     ///
     /// # Panics
     /// When a joint policy is asked for the values of a knob.
     #[must_use]
-    pub fn choose(observation: Vec<i16>, heads: &Heads, grouping: Grouping, rng: &mut Pcg32) -> Self {
+    pub fn choose(
+        observation: Vec<i16>,
+        heads: &Heads,
+        grouping: Grouping,
+        idle_knob: Option<Knob>,
+        rng: &mut Pcg32,
+    ) -> Self {
         let (base, actions, knob, weights) = match grouping {
             Grouping::Drawn(size) => {
                 let actions = heads.sample_group(size, rng);
@@ -77,7 +85,8 @@ impl Group {
             }
             Grouping::Knob => {
                 let base = if rng.below(EXPLORE_ONE_IN) == 0 { heads.sample(rng) } else { heads.greedy() };
-                let knob = LOT[rng.below(TICKETS) as usize];
+                let drawn = LOT[rng.below(TICKETS) as usize];
+                let knob = if Some(drawn) == idle_knob { Knob::Decode } else { drawn };
                 let (actions, weights) = heads.knob_group(base, knob, LIKELY);
                 (base, actions, Some(knob), weights)
             }
@@ -145,11 +154,28 @@ mod tests {
     fn a_stretch_that_serves_twice_as_much_counts_twice() {
         let network = Network::new(2, &[4], space().sizes().iter().sum(), 7);
         let heads = Policy::of(&network).heads(&[100, -200], &space());
-        let group = Group::choose(vec![100, -200], &heads, Grouping::Drawn(3), &mut Pcg32::new(1));
+        let group = Group::choose(vec![100, -200], &heads, Grouping::Drawn(3), None, &mut Pcg32::new(1));
         let group = Group { rewards: vec![1.0, 2.0, 4.0], ..group };
         let twice = Group { weight: 2.0, ..group.clone() }.advantages(0.0);
         let once = group.advantages(0.0);
         assert!(once.iter().any(|a| *a > 0.5) && once.iter().zip(twice).all(|(a, b)| (2.0 * a - b).abs() < 1e-12));
+    }
+
+    #[test]
+    fn a_knob_that_does_nothing_is_not_tried() {
+        let network = Network::new(2, &[4], space().sizes().iter().sum(), 7);
+        let heads = Policy::of(&network).heads(&[100, -200], &space());
+        let drawn = |idle_knob| {
+            let mut rng = Pcg32::new(5);
+            let one = |_| Group::choose(vec![100, -200], &heads, Grouping::Knob, idle_knob, &mut rng).knob.unwrap();
+            (0..2000).map(one).collect::<Vec<_>>()
+        };
+        for knob in Knob::ALL {
+            let share = drawn(None).iter().filter(|drawn| **drawn == knob).count() as f64 / 2000.0;
+            let tickets = LOT.iter().filter(|ticket| **ticket == knob).count();
+            assert!((share - tickets as f64 / f64::from(TICKETS)).abs() < 0.04, "{knob}: {share}");
+        }
+        assert!(!drawn(Some(Knob::Fan)).contains(&Knob::Fan));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use controller_core::observation::{FeatureRange, Observer};
 use controller_core::reward::service::Service as ServiceReward;
 use controller_core::rng::Pcg32;
 use controller_core::supervisor::{Limits, Supervisor};
-use controller_core::telemetry::{Reading, Telemetry};
+use controller_core::telemetry::Telemetry;
 use firmware_sim::board::SimulatedBoard;
 use serde::{Deserialize, Serialize};
 
@@ -116,9 +116,7 @@ impl Context {
             self.service.board_mut().set_fan_working(false);
         }
         let telemetry = self.service.telemetry();
-        if let Reading::Present { value, taken_at } = telemetry.temperature {
-            self.observer.watch(value, taken_at);
-        }
+        self.observer.watch(&telemetry);
         telemetry
     }
 
@@ -190,7 +188,9 @@ impl Context {
         let (telemetry, observation) = self.observe(world);
         let heads = policy.heads(&observation, &world.profile.actions);
         let hold_s = log_uniform(rng, world.hold_s);
-        let group = Group::choose(observation, &heads, grouping, rng);
+        // Every duty of a fan that stands still is worth the same, and a fan takes the longest to judge.
+        let idle_knob = (!self.service.board().plant().conditions().fan_working).then_some(Knob::Fan);
+        let group = Group::choose(observation, &heads, grouping, idle_knob, rng);
         let hold_s = if group.knob == Some(Knob::Fan) { hold_s * FAN_HOLD } else { hold_s };
         let tried = group.actions.iter().map(|action| self.value_of(world, &telemetry, *action, hold_s));
         let tried: Vec<Tried> = tried.collect();

@@ -58,13 +58,13 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             seed: 1,
-            iterations: 2400,
+            iterations: 4400,
             quantized: 0,
             contexts: 256,
             grouping: Grouping::Knob,
             epochs: 4,
             minibatches: 4,
-            hidden: vec![32, 32],
+            hidden: vec![16, 16],
             learning_rate: 3e-3,
             entropy: 0.03,
             kl: 0.02,

@@ -13,7 +13,6 @@ use controller_core::action::{Action, ActionSpace, Setting};
 use controller_core::observation::Observer;
 use controller_core::policy::{ImageError, Policy, PolicyImage};
 use controller_core::supervisor::{Limits, Supervisor};
-use controller_core::telemetry::Reading;
 use std::collections::VecDeque;
 
 /// The published best setting: clock of prefill and decode in kHz, batch.
@@ -137,9 +136,7 @@ impl Comparison {
         while steps.len() < self.evaluations && go_on(&steps, rig.ledger()) {
             let telemetry = rig.telemetry();
             let observation = rig.ledger().measure(Part::Observation, || {
-                if let Reading::Present { value, taken_at } = telemetry.temperature {
-                    observer.watch(value, taken_at);
-                }
+                observer.watch(&telemetry);
                 observer.observe(&layout, &telemetry)
             });
             let now = rig.now();

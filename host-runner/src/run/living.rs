@@ -9,7 +9,6 @@ use crate::env::service::Service;
 use controller_core::action::{Action, ActionSpace};
 use controller_core::observation::{FeatureRange, Observer};
 use controller_core::supervisor::Supervisor;
-use controller_core::telemetry::Reading;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// So many turns in a row without a sample of power, and the sensor is gone.
@@ -55,9 +54,7 @@ where
         self.service.wait_for_work().map_err(failed)?;
         self.goes_on()?;
         let telemetry = self.service.telemetry();
-        if let Reading::Present { value, taken_at } = telemetry.temperature {
-            self.observer.watch(value, taken_at);
-        }
+        self.observer.watch(&telemetry);
         let observation = self.observer.observe(&self.layout, &telemetry).to_vec();
         Ok(Seen { telemetry, observation })
     }

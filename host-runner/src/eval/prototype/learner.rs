@@ -87,7 +87,7 @@ impl TemperaturePolicy {
     /// A group of different actions; its rewards are still to come.
     pub fn draw(&mut self, observation: Vec<i16>, size: usize) -> Group {
         let heads = self.heads(&observation);
-        let group = Group::choose(observation, &heads, Grouping::Drawn(size), &mut self.draws);
+        let group = Group::choose(observation, &heads, Grouping::Drawn(size), None, &mut self.draws);
         self.evaluations += group.actions.len() as u64;
         group
     }

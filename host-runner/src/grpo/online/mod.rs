@@ -35,7 +35,7 @@ use super::network::Network;
 use super::update::{Learner, Passes, Policy, members};
 use crate::env::living::{LivingBoard, LivingError, Seen};
 use crate::quantize::{FakeQuantizer, FreezeError};
-use controller_core::action::Action;
+use controller_core::action::{Action, Knob};
 use controller_core::control::RewardRule;
 use controller_core::reward::RewardError;
 use controller_core::rng::Pcg32;
@@ -228,7 +228,8 @@ impl OnlineTrainer {
         self.calibrate(&observation);
         let started = Instant::now();
         let heads = self.learner.policy()?.heads(&observation, &self.content.actions);
-        let group = Group::choose(observation, &heads, self.state.plan.grouping, &mut self.state.rng);
+        let idle_knob = (!fan_working).then_some(Knob::Fan);
+        let group = Group::choose(observation, &heads, self.state.plan.grouping, idle_knob, &mut self.state.rng);
         let actions = &group.actions;
         let sampling_s = started.elapsed().as_secs_f64();
         let sure = heads.log_probability(heads.greedy());

@@ -322,6 +322,7 @@ mod tests {
     use crate::reward::Fixed as Fp;
     use crate::reward::published::{Limit, Published, Range};
     use crate::supervisor::State;
+    use crate::telemetry::Reading;
     use crate::units::MilliCelsius;
 
     /// A governor from outside decides as one that stays, and all that is remembered stays in the turns.

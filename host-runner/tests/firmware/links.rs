@@ -80,8 +80,8 @@ fn cut_line(to: &str, mut lengths: Vec<usize>) -> String {
 fn a_run_goes_on_while_its_line_is_cut_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let board = Board::on_tcp();
-    // The first is cut in mid-run, the next ones while the missed turns are told.
-    let line = cut_line(&board.link, vec![11_000, 600, 3_000]);
+    // The first is cut in mid-run, some turns behind the upload, the next ones while the missed turns are told.
+    let line = cut_line(&board.link, vec![IMAGE.len() + 3_900, 600, 3_000]);
     let (mut record, said) = run(folder.path(), &line, "there");
     let mut events = Vec::new();
     for turn in &mut record {

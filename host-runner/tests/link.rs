@@ -203,11 +203,15 @@ fn an_upload_is_resumed() {
             self.0.receive(bytes)
         }
     }
-    for requests in 2..27 {
+    for requests in 2.. {
         let board = Board::default();
         let mut session = Session::open(Box::new(Cut(board.clone(), requests))).unwrap();
         let mut there = 0;
         let outcome = upload(&mut session, IMAGE, schema(), &mut |bytes| there = bytes);
+        if outcome.is_ok() {
+            assert!(requests > 10, "an image takes more than {requests} requests");
+            return;
+        }
         assert!(matches!(outcome, Err(LinkError::Line(_))), "after {requests} requests");
         // Nobody answered the last chunk, so it may or may not be counted.
         let mut session = Session::open(Box::new(board.clone())).unwrap();

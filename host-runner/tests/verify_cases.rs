@@ -137,18 +137,11 @@ fn checkpoint(folder: &Path, logits: usize) -> String {
     let parameters = layers.iter().flat_map(|layer| [numbers(&layer["weights"]), numbers(&layer["biases"])].concat());
     let mut network = Network::new(2, &[6], logits, 0);
     network.parameters_mut().zip(parameters).for_each(|(ours, theirs)| *ours = theirs);
-    let content = Content {
-        observation: serde_json::from_value(made["observation"].clone()).unwrap(),
-        actions: serde_json::from_value(made["actions"].clone()).unwrap(),
-        reward: Variant::Service,
-        environment: "synthetic, make.py".to_owned(),
-        seed: 0,
-        updates: 0,
-        evaluations: 0,
-        optimizer_steps: 0,
-        activation_peaks: None,
-        training: None,
-    };
+    let content = Content::untrained(
+        serde_json::from_value(made["observation"].clone()).unwrap(),
+        serde_json::from_value(made["actions"].clone()).unwrap(),
+        Variant::Service,
+    );
     let path = folder.join(format!("{logits}.ckpt"));
     Checkpoint::untrained(content, network).write(&path).unwrap();
     path.to_str().unwrap().to_owned()

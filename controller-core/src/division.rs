@@ -12,8 +12,25 @@ pub fn quotient(numerator: u64, denominator: u64) -> u64 {
     }
     match (u32::try_from(numerator), u32::try_from(denominator)) {
         (Ok(numerator), Ok(denominator)) => numerator.checked_div(denominator).map_or(0, u64::from),
-        _ => divide_narrow(numerator, denominator, 0).unwrap_or(0),
+        _ => divide_long(numerator, denominator),
     }
+}
+
+/// The same in steps of some 14 bits, each a division of 32 bits: by the leading 16 bits of the denominator, rounded up, so that
+/// no step takes off too much.
+#[expect(clippy::cast_possible_truncation, reason = "shifted until they fit")]
+fn divide_long(mut rest: u64, denominator: u64) -> u64 {
+    let dropped = (u64::BITS - 16).saturating_sub(denominator.leading_zeros());
+    let leading = (denominator >> dropped) as u32 + u32::from(dropped > 0);
+    let mut quotient = 0;
+    while rest >= denominator {
+        let beyond = u32::BITS.saturating_sub(rest.leading_zeros());
+        let Some(part) = ((rest >> beyond) as u32).checked_div(leading) else { return 0 };
+        let step = ((u64::from(part) << beyond) >> dropped).max(1);
+        quotient += step;
+        rest -= step * denominator;
+    }
+    quotient
 }
 
 /// The same of signed integers, which saturates.
@@ -49,34 +66,28 @@ fn divide_magnitudes(numerator: u128, denominator: u128, fraction: u32) -> Optio
     }
 }
 
-/// The same of positive numbers that fit 64 bits. Bit by bit, some 15 instructions each on a 32-bit machine.
+/// The same of positive numbers that fit 64 bits: as many places at a time as the remainder has room for.
 #[inline(never)]
-pub fn divide_narrow(mut rest: u64, mut divisor: u64, fraction: u32) -> Option<u64> {
-    if HAS_WIDE_DIVIDER && rest.leading_zeros() >= fraction {
-        return (rest << fraction).checked_div(divisor);
-    }
+pub fn divide_narrow(numerator: u64, divisor: u64, fraction: u32) -> Option<u64> {
     if divisor == 0 {
         return None;
     }
-    let (mut places, half) = (fraction, rest >> 1);
-    while divisor <= half {
-        divisor <<= 1;
-        places += 1;
-    }
-    let (mut quotient, mut carry) = (0u64, false);
-    for _ in 0..=places {
-        if quotient.leading_zeros() == 0 {
+    let mut whole = quotient(numerator, divisor);
+    let (mut rest, mut left) = (numerator - whole * divisor, fraction);
+    while left > 0 {
+        let room = rest.leading_zeros();
+        let places = room.clamp(1, left);
+        if whole.leading_zeros() < places {
             return None;
         }
-        quotient <<= 1;
-        if carry || rest >= divisor {
-            rest = rest.wrapping_sub(divisor);
-            quotient |= 1;
-        }
-        carry = rest.leading_zeros() == 0;
-        rest <<= 1;
+        rest <<= places;
+        // Without room the divisor goes once into what is shifted, whose first bit is lost.
+        let digits = if room == 0 { 1 } else { quotient(rest, divisor) };
+        whole = (whole << places) + digits;
+        rest = rest.wrapping_sub(digits * divisor);
+        left -= places;
     }
-    Some(quotient)
+    Some(whole)
 }
 
 /// The same of 128 bits at twice the cost. Nothing is carried, since magnitudes of signed numbers have a bit to spare.
@@ -120,7 +131,7 @@ mod tests {
         fn quotients_of_64_bits_are_those_of_the_compiler(a in any::<i64>(), b in any::<i64>(), less in [0u32..64, 0..64]) {
             let (a, b) = (a >> less[0], b >> less[1]);
             let (x, y) = (a.unsigned_abs(), b.unsigned_abs());
-            prop_assert_eq!([quotient(x, y), divide_narrow(x, y, 0).unwrap_or(0)], [x.checked_div(y).unwrap_or(0); 2]);
+            prop_assert_eq!([quotient(x, y), divide_long(x, y), divide_narrow(x, y, 0).unwrap_or(0)], [x.checked_div(y).unwrap_or(0); 3]);
             prop_assert_eq!(signed_quotient(a, b), if b == 0 { 0 } else { a.saturating_div(b) });
         }
 
@@ -146,6 +157,10 @@ mod tests {
 
     #[test]
     fn ends_of_the_range() {
+        assert_eq!(
+            [(u64::MAX, 1), (u64::MAX, u64::MAX), (0, 7), (5, 0)].map(|(a, b)| divide_long(a, b)),
+            [u64::MAX, 1, 0, 0]
+        );
         let narrow = |a, b| divide_narrow(a, b, 0);
         assert_eq!([narrow(u64::MAX, 1), narrow(u64::MAX, u64::MAX), narrow(0, 7)], [Some(u64::MAX), Some(1), Some(0)]);
         assert_eq!([narrow(u64::MAX / 4 * 3, u64::MAX / 8 * 7), narrow(5, 0)], [Some(0), None]);

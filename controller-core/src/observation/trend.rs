@@ -20,7 +20,7 @@ pub(super) struct Trend {
 
 impl Trend {
     /// Of a first sample: flat.
-    pub const fn new(temperature: MilliCelsius, taken_at: Instant) -> Self {
+    pub fn new(temperature: MilliCelsius, taken_at: Instant) -> Self {
         Self { filtered_ucelsius: ucelsius(temperature), latest: temperature, updated_at: taken_at }
     }
 
@@ -51,9 +51,8 @@ impl Trend {
 }
 
 /// Micro-degrees Celsius.
-#[expect(clippy::cast_lossless, reason = "`From` is not const")]
-const fn ucelsius(temperature: MilliCelsius) -> i64 {
-    temperature.0 as i64 * 1000
+fn ucelsius(temperature: MilliCelsius) -> i64 {
+    i64::from(temperature.0) * 1000
 }
 
 #[cfg(test)]

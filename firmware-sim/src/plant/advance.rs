@@ -49,6 +49,41 @@ impl Passage {
     }
 }
 
+/// Most sequences whose decode steps are remembered.
+const REMEMBERED: usize = 64;
+
+/// What a decode step takes at one clock and depth, by sequences. A batch is answered in pieces, one more each time that a
+/// sequence leaves, and the next batch has the same pieces; the roots of the roofline are much of a piece's cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct DecodeSteps {
+    clock_khz: u32,
+    depth: u32,
+    /// Seconds; 0 where it was not asked for yet.
+    step_s: [f64; REMEMBERED],
+}
+
+impl DecodeSteps {
+    pub(super) const fn new() -> Self {
+        Self { clock_khz: 0, depth: 0, step_s: [0.0; REMEMBERED] }
+    }
+
+    /// Seconds of a step, without the spread of its batch.
+    fn seconds(&mut self, profile: &Profile, clock_khz: u32, sequences: u32, depth: u32, floor_scale: f64) -> f64 {
+        let seconds = || latency::decode_step_seconds(profile, clock_khz, sequences, depth, floor_scale);
+        if (self.clock_khz, self.depth) != (clock_khz, depth) {
+            *self = Self { clock_khz, depth, ..Self::new() };
+        }
+        match self.step_s.get_mut(sequences as usize) {
+            Some(step_s) if *step_s > 0.0 => *step_s,
+            Some(step_s) => {
+                *step_s = seconds();
+                *step_s
+            }
+            None => seconds(),
+        }
+    }
+}
+
 impl Plant {
     /// Runs a load to its end, or until the board switches itself off.
     ///
@@ -81,8 +116,9 @@ impl Plant {
         interval
     }
 
-    fn pace(&self, load: Load) -> Pace {
-        let (profile, clock_khz) = (&self.profile, self.effective_clock_khz());
+    fn pace(&mut self, load: Load) -> Pace {
+        let clock_khz = self.effective_clock_khz();
+        let profile = &self.profile;
         let (whole_s, step_s) = match load {
             Load::Idle { seconds } => (seconds, 0.0),
             Load::Prefill { sequences, prompt_tokens, depth } => {
@@ -91,7 +127,7 @@ impl Plant {
             }
             Load::Decode { sequences, steps, depth } => {
                 let floor_scale = self.conditions.floor_scale;
-                let step_s = latency::decode_step_seconds(profile, clock_khz, sequences, depth, floor_scale);
+                let step_s = self.decode_steps.seconds(profile, clock_khz, sequences, depth, floor_scale);
                 (f64::from(steps) * step_s * self.batch.decode_time, step_s)
             }
         };

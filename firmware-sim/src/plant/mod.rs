@@ -36,7 +36,7 @@ pub mod throttle;
 pub use interval::Interval;
 pub use profile::{Profile, ProfileError};
 
-use advance::Cooling;
+use advance::{Cooling, DecodeSteps};
 use noise::Generator;
 use thermal::Nodes;
 use throttle::ClockCap;
@@ -99,6 +99,7 @@ pub struct Plant {
     ticks: u64,
     into_tick_s: f64,
     cooling: Cooling,
+    decode_steps: DecodeSteps,
 }
 
 /// Spread drawn once a batch, so that a decode in pieces varies like one in whole.
@@ -146,6 +147,7 @@ impl Plant {
             ticks: 0,
             into_tick_s: 0.0,
             cooling: Cooling::new(profile, 0),
+            decode_steps: DecodeSteps::new(),
             profile: profile.clone(),
             conditions,
         };

@@ -1,7 +1,9 @@
 //! Training that is interrupted, at any moment and in any way, comes to the same result as training that is not.
 
+use controller_core::action::Knob;
 use host_runner::env::profile::BoardProfile;
 use host_runner::grpo::checkpoint::Checkpoint;
+use host_runner::grpo::group::Grouping;
 use host_runner::grpo::layout;
 use host_runner::grpo::online::turn_log;
 use host_runner::grpo::rollout::World;
@@ -86,6 +88,36 @@ fn a_resumed_training_is_the_uninterrupted_one_bit_for_bit() {
     }
     parts.set_threads(1);
     assert_eq!(parts.checkpoint(), whole.checkpoint());
+}
+
+/// Its rows of the last layer, and no other parameter.
+#[test]
+fn one_knob_learns_alone() {
+    let plan = Plan { seed: 6, iterations: 8, contexts: 4, hidden: vec![8], threads: 1, ..Plan::default() };
+    let mut first = Trainer::new(world(), plan.clone());
+    while !first.is_done() {
+        first.iterate().unwrap();
+    }
+    let before = first.checkpoint();
+    let only = Plan { grouping: Grouping::Only(Knob::Decode), entropy: 0.0, ..plan };
+    let mut second = Trainer::from_policy(world(), only, before.clone());
+    while !second.is_done() {
+        second.iterate().unwrap();
+    }
+    let after = second.checkpoint();
+    let actions = &before.content.actions;
+    let logits: usize = actions.sizes().iter().sum();
+    let (prefill, decode) = (actions.prefill_khz.len(), actions.decode_khz.len());
+    let changed = before.network.parameters().zip(after.network.parameters()).map(|(a, b)| a.to_bits() != b.to_bits());
+    let changed: Vec<bool> = changed.collect();
+    let (trunk, last) = changed.split_at(changed.len() - 9 * logits);
+    assert!(!trunk.contains(&true));
+    let (weights, biases): (&[bool], &[bool]) = last.split_at(8 * logits);
+    let of_decode = prefill..prefill + decode;
+    for (output, row) in weights.chunks_exact(8).enumerate() {
+        assert_eq!(row.contains(&true), of_decode.contains(&output), "output {output}");
+        assert_eq!(biases[output], of_decode.contains(&output), "output {output}");
+    }
 }
 
 /// Starts a command again and again, kills it at random moments, and lets it end at last. Returns how often it was
@@ -235,6 +267,8 @@ fn what_cannot_be_trained_on_is_named() {
     let out = out.to_str().unwrap();
     refused(&["train", "resume", "no-such-file"], &["no-such-file"]);
     refused(&["train", "resume", "README.md"], &["README.md", "not a checkpoint"]);
+    refused(&["train", "pretrain", "--only", "clock", "--from", "x", "--out", out], &["clock", "prefill, decode"]);
+    refused(&["train", "pretrain", "--only", "fan", "--out", out], &["--from"]);
     refused(&["train", "online", "--board", "replay", "--out", out], &["--grid"]);
     refused(&["train", "online", "--grid", "x.csv", "--out", out], &["--board replay"]);
     refused(&["train", "online", "--from", "README.md", "--out", out], &["README.md"]);

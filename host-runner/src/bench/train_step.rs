@@ -54,6 +54,7 @@ pub fn measure(updates: usize, seed: u64) -> Result<Times, FreezeError> {
         epochs: EPOCHS,
         minibatches: 1,
         learning_rate: 1e-4,
+        only: None,
         coefficients: Coefficients { clip: 0.2, kl: 0.1, divergence: Divergence::Exact, entropy: 0.02, log_shift: 0.0 },
     };
     let fresh = Learner::new(network.clone());

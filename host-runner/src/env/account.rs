@@ -57,7 +57,9 @@ impl Terms {
         }
     }
 
-    fn limit_s(&self) -> f64 {
+    /// A response above this costs something, seconds.
+    #[must_use]
+    pub fn limit_s(&self) -> f64 {
         self.reward.response_limit.micros() as f64 / 1e6
     }
 }

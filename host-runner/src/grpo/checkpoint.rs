@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Version of the file's content.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// The metadata entry. There is one alone: the order of several would not be the same in every file.
 const ENTRY: &str = "energyllm";

@@ -15,6 +15,8 @@ pub enum Grouping {
     /// One knob, chosen by lot, over all its likely values and the neighbours of the likeliest, the others at an action of
     /// the policy; each member counts with its probability. For a factored policy.
     Knob,
+    /// The same, always this one.
+    Only(Knob),
 }
 
 /// Values of a knob less probable than this are not tried.
@@ -83,10 +85,14 @@ impl Group {
                 let weights = vec![1.0 / actions.len() as f64; actions.len()];
                 (actions[0], actions, None, weights)
             }
-            Grouping::Knob => {
+            Grouping::Knob | Grouping::Only(_) => {
                 let base = if rng.below(EXPLORE_ONE_IN) == 0 { heads.sample(rng) } else { heads.greedy() };
                 let drawn = LOT[rng.below(TICKETS) as usize];
-                let knob = if Some(drawn) == idle_knob { Knob::Decode } else { drawn };
+                let knob = match grouping {
+                    Grouping::Only(knob) => knob,
+                    _ if Some(drawn) == idle_knob => Knob::Decode,
+                    _ => drawn,
+                };
                 let (actions, weights) = heads.knob_group(base, knob, LIKELY);
                 (base, actions, Some(knob), weights)
             }

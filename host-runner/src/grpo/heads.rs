@@ -4,6 +4,7 @@
 use super::categorical::Categorical;
 use controller_core::action::{Action, ActionSpace, Knob};
 use controller_core::rng::Pcg32;
+use std::ops::Range;
 
 /// The distributions of a policy in one situation.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,15 @@ pub fn is_joint(logits: usize, actions: &ActionSpace) -> Option<bool> {
     } else {
         None
     }
+}
+
+/// The logits of a knob among those of a factored policy.
+#[must_use]
+pub fn logits_of(knob: Knob, actions: &ActionSpace) -> Range<usize> {
+    let sizes = Knob::ALL.into_iter().zip(actions.sizes());
+    let start = sizes.clone().take_while(|(before, _)| *before != knob).map(|(_, size)| size).sum();
+    let size = sizes.into_iter().find(|(of, _)| *of == knob).map_or(0, |(_, size)| size);
+    start..start + size
 }
 
 impl Heads {

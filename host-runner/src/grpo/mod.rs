@@ -17,6 +17,7 @@
 //! | [`optimizer`] | Adam |
 //! | [`surroundings`] | rooms, loads and answers to train in |
 //! | [`rollout`] | contexts in the simulator, and what actions are worth in them |
+//! | `lane` | one of the contexts side by side, which can be lived through again |
 //! | [`update`] | the update of a policy from groups |
 //! | [`governor`] | a policy in floating point as a governor |
 //! | [`trainer`] | training in the simulator, many contexts at once |
@@ -30,6 +31,7 @@ pub mod checkpoint;
 pub mod governor;
 pub mod group;
 pub mod heads;
+mod lane;
 pub mod layer;
 pub mod layout;
 pub mod loss;

@@ -6,6 +6,7 @@ pub use super::layer::{Grid, Layer};
 use super::vector::wide;
 use controller_core::rng::Pcg32;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// The network. Also used as the shape of its own gradient.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +72,20 @@ impl Network {
         for layer in &mut self.layers {
             layer.weights.fill(0.0);
             layer.biases.fill(0.0);
+        }
+    }
+
+    /// Of a gradient, keeps what belongs to these outputs and to nothing else: their rows of the last layer.
+    pub fn keep_outputs(&mut self, outputs: Range<usize>) {
+        let last = self.layers.len().saturating_sub(1);
+        for (number, layer) in self.layers.iter_mut().enumerate() {
+            let rows = layer.weights.chunks_exact_mut(layer.inputs.max(1)).zip(&mut layer.biases);
+            for (output, (weights, bias)) in rows.enumerate() {
+                if number < last || !outputs.contains(&output) {
+                    weights.fill(0.0);
+                    *bias = 0.0;
+                }
+            }
         }
     }
 

@@ -69,6 +69,8 @@ const OVERRULED: f64 = 0.001;
 const WEIGHTS: (f64, f64) = (0.1, 5.0);
 /// A fan's duty is held so much longer than the other knobs: the heat sink takes minutes to follow.
 const FAN_HOLD: f64 = 12.0;
+/// How long the board goes on as usual after an action was held, in response limits of its users: time to answer who waits.
+const SETTLE: f64 = 4.0;
 
 impl Context {
     /// A board in random surroundings.
@@ -77,7 +79,10 @@ impl Context {
     /// When the world's limits are unusable; the profile has been checked before.
     #[must_use]
     pub fn random(world: &World, rng: &mut Pcg32) -> Self {
-        let surroundings = Surroundings::random(rng);
+        Self::new(world, Surroundings::random(rng), rng)
+    }
+
+    fn new(world: &World, surroundings: Surroundings, rng: &mut Pcg32) -> Self {
         let requests_per_s = surroundings.requests_per_s();
         let Surroundings { conditions, fan_fails_at_s, load, prompt_tokens, answer_tokens, patience, ends_s } =
             surroundings;
@@ -147,18 +152,21 @@ impl Context {
 
     /// What comes of holding `action` for some seconds, from here; the context itself is not changed.
     ///
-    /// The action is held on until everybody who came in that time has an answer, or as long again:
-    /// who counted with the wait so far would make slow settings look punctual. What they still wait
-    /// for then, counts. It is settled as the evaluation settles an episode.
+    /// Then the board goes back to `usual` for [`SETTLE`] response limits, and on until everybody who came in all that time
+    /// has an answer, or as long again; what they still wait for then, counts. A slow setting leaves more people waiting
+    /// than a fast one, and neither their answers nor their waits may be lost. It is settled as the evaluation settles an
+    /// episode.
     #[must_use]
-    pub fn value_of(&self, world: &World, telemetry: &Telemetry, action: Action, hold_s: f64) -> Tried {
+    pub fn value_of(&self, world: &World, telemetry: &Telemetry, action: Action, usual: Action, hold_s: f64) -> Tried {
         let mut trial = self.clone();
         let mut account = Account::default();
-        let now_s = trial.service.now_s();
-        let (until_s, at_most_s) = (now_s + hold_s, now_s + 2.0 * hold_s);
+        let held_until_s = trial.service.now_s() + hold_s;
+        let until_s = held_until_s + SETTLE * self.terms.limit_s();
+        let at_most_s = until_s + hold_s;
         trial.act_on_account(world, telemetry, action, until_s, &mut account);
         while trial.is_owed(until_s) && trial.service.now_s() < at_most_s && !trial.service.board().is_off() {
             let telemetry = trial.look();
+            let action = if trial.service.now_s() < held_until_s { action } else { usual };
             trial.act_on_account(world, &telemetry, action, until_s, &mut account);
         }
         let now_s = trial.service.now_s();
@@ -192,7 +200,7 @@ impl Context {
         let idle_knob = (!self.service.board().plant().conditions().fan_working).then_some(Knob::Fan);
         let group = Group::choose(observation, &heads, grouping, idle_knob, rng);
         let hold_s = if group.knob == Some(Knob::Fan) { hold_s * FAN_HOLD } else { hold_s };
-        let tried = group.actions.iter().map(|action| self.value_of(world, &telemetry, *action, hold_s));
+        let tried = group.actions.iter().map(|action| self.value_of(world, &telemetry, *action, group.base, hold_s));
         let tried: Vec<Tried> = tried.collect();
         let rewards = tried.iter().map(|tried| tried.reward).collect();
         let violations = tried.iter().filter(|tried| tried.too_hot).count();
@@ -208,6 +216,7 @@ impl Context {
 mod tests {
     use super::super::layout;
     use super::*;
+    use firmware_sim::plant::Conditions;
     use std::path::Path;
 
     fn world() -> World {
@@ -232,7 +241,7 @@ mod tests {
         for seed in 0..20 {
             let mut context = Context::random(&world, &mut Pcg32::new(seed));
             let (telemetry, _) = context.observe(&world);
-            let of = |action| context.value_of(&world, &telemetry, action, 60.0).reward;
+            let of = |action| context.value_of(&world, &telemetry, action, together, 60.0).reward;
             // One by one is as good where few come, and never better: it saves nothing and nobody gets an answer sooner.
             assert!(of(one_by_one) <= of(together) + 0.01, "seed {seed}: {} and {}", of(one_by_one), of(together));
         }
@@ -243,8 +252,50 @@ mod tests {
         let world = world();
         let mut context = Context::random(&world, &mut Pcg32::new(3));
         let (telemetry, _) = context.observe(&world);
-        let of = |context: &Context| context.value_of(&world, &telemetry, Action::default(), 60.0);
+        let of = |context: &Context| context.value_of(&world, &telemetry, Action::default(), Action::default(), 60.0);
         let (first, second) = (of(&context), of(&context));
         assert_eq!(first, second);
+    }
+    /// A board that has answered two requests of 100 tokens a second for a while, as `usual`.
+    fn at_work(world: &World, usual: Action, patience: f64, seed: u64) -> Context {
+        let surroundings = Surroundings {
+            conditions: Conditions { seed, ..Conditions::default() },
+            fan_fails_at_s: None,
+            load: vec![(0.0, 2.0)],
+            prompt_tokens: (12, 28),
+            answer_tokens: (100, 100),
+            patience,
+            ends_s: f64::INFINITY,
+        };
+        let mut context = Context::new(world, surroundings, &mut Pcg32::new(seed));
+        for _ in 0..60 {
+            let (telemetry, _) = context.observe(world);
+            context.act(world, &telemetry, usual);
+        }
+        context
+    }
+
+    /// Long trials are right, whatever they leave behind; they take too much time to learn from.
+    #[test]
+    fn short_trials_of_a_slow_clock_tell_what_long_ones_do() {
+        const SEEDS: u64 = 60;
+        let world = world();
+        let last = |knob| world.profile.actions.last(knob);
+        let usual = Action { prefill: 3, decode: 3, batch: last(Knob::Batch), depth: last(Knob::Depth), fan: 0 };
+        let slow = Action { decode: 1, ..usual };
+        let gain = |patience: f64, hold_s: f64| {
+            let of_seed = |seed| {
+                let mut context = at_work(&world, usual, patience, seed);
+                let (telemetry, _) = context.observe(&world);
+                let of = |action| context.value_of(&world, &telemetry, action, usual, hold_s).reward;
+                (of(slow) - of(usual)) * (hold_s + SETTLE * context.terms.limit_s()) / hold_s
+            };
+            (0..SEEDS).map(of_seed).sum::<f64>() / SEEDS as f64
+        };
+        // For patient users it saves energy, for others it is late.
+        for (patience, error) in [(7.0, 0.0018), (5.0, 0.006)] {
+            let (short, long) = (gain(patience, 30.0), gain(patience, 960.0));
+            assert!((short - long).abs() < error, "patience {patience}: {short} in 30 s, {long} in 960 s");
+        }
     }
 }

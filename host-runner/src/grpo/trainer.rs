@@ -3,12 +3,13 @@
 use super::checkpoint::{Checkpoint, Content, Training};
 use super::group::{Group, Grouping};
 use super::heads::Heads;
+use super::lane::{Lane, Past};
 use super::loss::{Coefficients, Divergence};
 use super::network::Network;
-use super::rollout::{Context, World};
-use super::update::{Learner, Losses, Passes, Policy, members};
+use super::rollout::World;
+use super::update::{Learner, Losses, Passes, members};
 use crate::quantize::{FakeQuantizer, FreezeError};
-use controller_core::action::{Action, Knob};
+use controller_core::action::Knob;
 use controller_core::reward::Variant;
 use controller_core::rng::Pcg32;
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,13 @@ impl Default for Plan {
     }
 }
 
+impl Plan {
+    /// The one knob that learns, where it is one.
+    const fn only(&self) -> Option<Knob> {
+        if let Grouping::Only(knob) = self.grouping { Some(knob) } else { None }
+    }
+}
+
 /// What one round did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Progress {
@@ -128,12 +136,14 @@ const AVERAGED_ONE_IN: u32 = 4;
 
 /// Of the groups that vary a knob, the share whose advantages are in units of a common spread.
 const COMMON: f64 = 0.9;
+/// The same where one knob alone learns: one that changes little, and nothing where it changes much for others' sake.
+const COMMON_OF_ONE: f64 = 0.7;
 
 /// The spread that all but the widest groups of a round have, for the groups of each knob. Scaled by its own spread, a group
 /// in which much is at stake would count no more than one in which little is, and where situations look alike the policy would
 /// do what is most often right instead of what is best in the mean (Z. Liu et al., "Understanding R1-Zero-Like Training",
 /// 2025, on the bias of that scale).
-fn usual_spreads(groups: &[Group]) -> impl Fn(Option<Knob>) -> f64 {
+fn usual_spreads(groups: &[Group], share: f64) -> impl Fn(Option<Knob>) -> f64 {
     let mut spreads: BTreeMap<Option<Knob>, Vec<f64>> = BTreeMap::new();
     for group in groups {
         spreads.entry(group.knob).or_default().push(group.spread());
@@ -142,71 +152,8 @@ fn usual_spreads(groups: &[Group]) -> impl Fn(Option<Knob>) -> f64 {
         of_knob.sort_by(f64::total_cmp);
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place among some groups")]
-    let common = move |spreads: &Vec<f64>| spreads[(spreads.len() as f64 * COMMON) as usize];
+    let common = move |spreads: &Vec<f64>| spreads[(spreads.len() as f64 * share) as usize];
     move |knob| spreads.get(&knob).map_or(0.0, common)
-}
-
-/// One group in so many goes on with any of its members, so that a policy finds back; the others go on as the policy
-/// would, so that it learns in the states that it leads to, with the past that it will remember there.
-const STRAY_ONE_IN: u32 = 4;
-
-/// Where a context comes from and what was done in it. Contexts are made of seeds, and the trials of a group happen on
-/// clones, so this is all that it takes to stand in the same context again, bit for bit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Past {
-    /// The random stream before the context was drawn.
-    birth: Pcg32,
-    /// Actions, each with the turns it was held.
-    held: Vec<(Action, u32)>,
-    /// The random stream now.
-    rng: Pcg32,
-}
-
-/// A context with a random stream of its own, so that threads do not matter.
-#[derive(Clone, Debug)]
-struct Lane {
-    context: Context,
-    past: Past,
-}
-
-impl Lane {
-    fn new(world: &World, mut rng: Pcg32) -> Self {
-        let birth = rng.clone();
-        Self { context: Context::random(world, &mut rng), past: Past { birth, held: Vec::new(), rng } }
-    }
-
-    /// The context that a past leads to.
-    fn relived(world: &World, past: Past) -> Self {
-        let mut context = Context::random(world, &mut past.birth.clone());
-        for &(action, turns) in &past.held {
-            for _ in 0..turns {
-                let (telemetry, _) = context.observe(world);
-                context.act(world, &telemetry, action);
-            }
-        }
-        Self { context, past }
-    }
-
-    /// Tries a group, then moves on for a few turns: as the policy would, or now and then with one of the members.
-    fn advance(&mut self, world: &World, policy: &Policy<'_>, grouping: Grouping) -> Group {
-        if self.context.is_over() {
-            *self = Self::new(world, self.past.rng.clone());
-        }
-        let Self { context, past } = self;
-        let (telemetry, group) = context.try_group(world, policy, grouping, &mut past.rng);
-        let pick =
-            past.rng.below(STRAY_ONE_IN * u32::try_from(group.actions.len()).expect("groups are small")) as usize;
-        let action = group.actions.get(pick).copied().unwrap_or(group.base);
-        context.act(world, &telemetry, action);
-        let more = past.rng.below(8);
-        for _ in 0..more {
-            let (telemetry, _) = context.observe(world);
-            context.act(world, &telemetry, action);
-        }
-        past.held.push((action, 1 + more));
-        group
-    }
 }
 
 impl Trainer {
@@ -287,7 +234,7 @@ impl Trainer {
         self.calibrate(&groups);
         self.evaluations += groups.iter().map(|group| group.actions.len() as u64).sum::<u64>();
         let floor = self.plan.noise_floor;
-        let usual = usual_spreads(&groups);
+        let usual = usual_spreads(&groups, if self.plan.only().is_some() { COMMON_OF_ONE } else { COMMON });
         let members = members(&groups, |group| group.advantages(floor.max(usual(group.knob))));
         let references = self.heads(&groups)?;
         let passes = self.passes();
@@ -374,6 +321,7 @@ impl Trainer {
         Passes {
             epochs,
             minibatches,
+            only: self.plan.only(),
             learning_rate: learning_rate * (0.02 + 0.98 * left.max(0.0)),
             coefficients: Coefficients {
                 clip,

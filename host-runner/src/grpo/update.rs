@@ -2,14 +2,14 @@
 //! entropy bonus.
 
 use super::group::Group;
-use super::heads::Heads;
+use super::heads::{Heads, logits_of};
 use super::layout::real_input;
 use super::loss::{Coefficients, Sample, Terms, gradient_into};
 use super::network::{Batch, Grid, Network};
 use super::optimizer::Adam;
 use super::vector::wide;
 use crate::quantize::{FakeQuantizer, FreezeError};
-use controller_core::action::ActionSpace;
+use controller_core::action::{ActionSpace, Knob};
 use controller_core::rng::Pcg32;
 use std::borrow::Cow;
 
@@ -33,6 +33,8 @@ pub struct Passes {
     pub minibatches: usize,
     /// Learning rate.
     pub learning_rate: f64,
+    /// Of a factored policy, only the rows of this knob in the last layer learn.
+    pub only: Option<Knob>,
     /// The objective.
     pub coefficients: Coefficients,
 }
@@ -110,6 +112,9 @@ impl Learner {
             for batch in order.chunks(size) {
                 let situations = Situations { actions, groups, references };
                 self.gradient(situations, batch, passes.coefficients, &mut room, &mut tally)?;
+                if let Some(knob) = passes.only {
+                    room.sum.keep_outputs(logits_of(knob, actions));
+                }
                 norms.push(self.optimizer.step(&mut self.network, &room.sum, passes.learning_rate));
             }
         }

@@ -233,6 +233,12 @@ impl Start {
         };
         let coefficients =
             Coefficients { clip: 0.2, kl: 0.02, divergence: Divergence::Exact, entropy: 0.005 * left, log_shift: 0.0 };
-        Passes { epochs: 4, minibatches: 1, learning_rate: learning_rate * (0.1 + 0.9 * left), coefficients }
+        Passes {
+            epochs: 4,
+            minibatches: 1,
+            learning_rate: learning_rate * (0.1 + 0.9 * left),
+            coefficients,
+            only: None,
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::grpo::trainer::{Plan, Progress, Trainer};
 use crate::report::csv_log::CsvLog;
 use crate::report::manifest::Manifest;
 use clap::Args;
+use controller_core::action::Knob;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -45,6 +46,10 @@ pub struct Arguments {
     /// Try so many actions drawn from the policy per context, instead of one knob over its likely values.
     #[arg(long, value_name = "ACTIONS")]
     group: Option<usize>,
+    /// Try this knob alone, and let nothing else learn: the last step of a training, for a knob that matters so little that
+    /// the others drown it.
+    #[arg(long, value_name = "KNOB", requires = "from", conflicts_with = "group", value_parser = knob)]
+    only: Option<Knob>,
     /// Learning rate at the start; it falls linearly to a fiftieth.
     #[arg(long, value_name = "RATE", default_value_t = Plan::default().learning_rate)]
     learning_rate: f64,
@@ -57,6 +62,13 @@ pub struct Arguments {
     /// Where the checkpoint goes; log, figure and manifest lie beside it.
     #[arg(long, value_name = "FILE", default_value = "out/policy.ckpt")]
     out: PathBuf,
+}
+
+/// A knob by the first word of its name.
+fn knob(name: &str) -> Result<Knob, String> {
+    let word = |knob: &Knob| knob.to_string().split(' ').next().is_some_and(|word| word == name);
+    let unknown = || format!("{name:?} is no knob; there are prefill, decode, batch, depth and fan");
+    Knob::ALL.into_iter().find(word).ok_or_else(unknown)
 }
 
 pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
@@ -75,7 +87,13 @@ pub fn run(options: &Arguments, format: Format) -> anyhow::Result<Outcome> {
         iterations: options.iterations,
         quantized: options.quantized.min(options.iterations),
         contexts: options.contexts,
-        grouping: options.group.map_or(Grouping::Knob, Grouping::Drawn),
+        grouping: match (options.only, options.group) {
+            (Some(knob), _) => Grouping::Only(knob),
+            (None, Some(size)) => Grouping::Drawn(size),
+            (None, None) => Grouping::Knob,
+        },
+        // A policy that has been trained is sure for good reason.
+        entropy: if options.only.is_some() { 0.0 } else { Plan::default().entropy },
         learning_rate: options.learning_rate,
         threads: options.threads,
         ..Plan::default()

@@ -119,6 +119,7 @@ pub fn train(table: &Table, plan: &Plan, mut each_round: impl FnMut()) -> Temper
                 epochs: EPOCHS,
                 minibatches: 1,
                 learning_rate: LEARNING_RATE * (0.1 + 0.9 * left),
+                only: None,
                 coefficients: Coefficients {
                     clip: 0.2,
                     kl: 0.02,

@@ -351,6 +351,7 @@ impl OnlineTrainer {
             epochs: plan.epochs,
             minibatches: plan.minibatches,
             learning_rate: plan.learning_rate * (0.1 + 0.9 * left),
+            only: None,
             coefficients: Coefficients {
                 clip: plan.clip,
                 kl: plan.kl,

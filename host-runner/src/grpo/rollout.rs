@@ -152,7 +152,7 @@ impl Context {
 
     /// What comes of holding `action` for some seconds, from here; the context itself is not changed.
     ///
-    /// Then the board goes back to `usual` for [`SETTLE`] response limits, and on until everybody who came in all that time
+    /// Then the board goes back to `usual` for four response limits, and on until everybody who came in all that time
     /// has an answer, or as long again; what they still wait for then, counts. A slow setting leaves more people waiting
     /// than a fast one, and neither their answers nor their waits may be lost. It is settled as the evaluation settles an
     /// episode.

@@ -256,6 +256,7 @@ mod tests {
         let (first, second) = (of(&context), of(&context));
         assert_eq!(first, second);
     }
+
     /// A board that has answered two requests of 100 tokens a second for a while, as `usual`.
     fn at_work(world: &World, usual: Action, patience: f64, seed: u64) -> Context {
         let surroundings = Surroundings {
